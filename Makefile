@@ -1,0 +1,40 @@
+# Every target sets up what it needs; `make help` lists them.
+VENV := .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup lint test itest demo bench clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
+
+setup: $(READY) ## virtual environment and system packages
+
+$(READY): pyproject.toml scripts/system-packages
+	scripts/system-packages openssh-server openssh-client screen rsync openssl
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable '.[dev]'
+	touch $(READY)
+
+lint: $(READY) ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: $(READY) ## all tests, on Docker hosts or else on sshds on loopback
+	$(BIN)/pytest
+
+itest: $(READY) ## the integration tests, on Docker hosts
+	FASTRR_REQUIRE=docker $(BIN)/pytest tests/contract tests/integration
+
+demo: $(READY) ## deploy the example to three SSH hosts and look at it
+	$(BIN)/python scripts/demo.py
+
+bench: $(READY) ## measure fastrr beside other tools
+	$(BIN)/python scripts/bench.py $(ARGS)
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,8 @@
+"""``python -m fastrr`` is the ``fastrr`` command."""
+
+import sys
+
+from fastrr.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""A run from options to exit code. The only printer of errors."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import secrets
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+
+from fastrr.config.load import load
+from fastrr.errors import FastrrError
+from fastrr.exitcodes import ExitCode
+from fastrr.hosts import warm_up
+from fastrr.ledger import default_path
+from fastrr.model import HostKeyPolicy, RunSettings, SshSettings
+from fastrr.options import Options
+from fastrr.progress import LogHandler, PlainDisplay, TerminalDisplay
+from fastrr.report import table
+from fastrr.runner import RunOptions, run
+
+logger = logging.getLogger("fastrr")
+
+
+def execute(options: Options) -> int:
+    """Do what ``options`` ask for; return the exit status."""
+    with _logging(options.log_level) as handler:
+        try:
+            return _run(options, handler)
+        except KeyboardInterrupt:
+            logger.error("interrupted")
+            return ExitCode.INTERRUPTED
+        except Exception as error:  # noqa: BLE001 (nothing may look like a crash)
+            return _explain(error)
+
+
+def tell(error: Exception) -> int:
+    """Print an error that came before there were options; return its exit status."""
+    with _logging("INFO"):
+        return _explain(error)
+
+
+@contextlib.contextmanager
+def _logging(level: str) -> Iterator[LogHandler]:
+    handler = LogHandler()
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(level)
+    logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+    try:
+        yield handler
+    finally:
+        root.removeHandler(handler)
+
+
+def _explain(error: Exception) -> int:
+    if isinstance(error, FastrrError):
+        for line in str(error).splitlines():
+            logger.error("%s", line)
+    else:
+        name = type(error).__name__
+        logger.error("%s: %s (this is a fault of fastrr; -l DEBUG shows where)", name, error)
+    logger.debug("%s", "".join(traceback.format_exception(error)))
+    return getattr(error, "exit_code", FastrrError.exit_code)
+
+
+def _run(options: Options, handler: LogHandler) -> int:
+    imports = threading.Thread(target=warm_up)
+    imports.start()
+    try:
+        deployment = load(options)
+    finally:
+        imports.join()  # no thread may be about when workers are forked
+    on_terminal = sys.stderr.isatty() and not options.no_progress
+    display = TerminalDisplay() if on_terminal else PlainDisplay()
+    handler.display = display if isinstance(display, TerminalDisplay) else None
+    settings = RunSettings(
+        session=options.screen,
+        copy_only=options.copy_only,
+        kill_first=options.kill_first,
+        zombie=not options.no_zombie,
+        rehash=options.rehash,
+        ledger=default_path(),
+        gmac_key=secrets.token_bytes(16),
+        run_id=secrets.token_hex(6),
+        connect_timeout_s=options.connect_timeout,
+    )
+    ssh = SshSettings(
+        options.user, options.ssh_pass, options.ssh_config, HostKeyPolicy(options.host_keys)
+    )
+    conduct = RunOptions(
+        jobs=options.jobs,
+        always_copy=options.always_copy,
+        copy_only=options.copy_only,
+        keep_going=options.keep_going,
+        time_limit_s=options.timeout,
+    )
+    try:
+        report = run(deployment, settings, ssh, conduct, display.show)
+    finally:
+        display.close()
+        handler.display = None
+    _print(table(report))
+    return report.exit_code
+
+
+def _print(text: str) -> None:
+    """Print, whatever standard output takes: what happened does not change by being read or not."""
+    try:
+        print(text, end="", flush=True)
+    except UnicodeEncodeError:
+        print(text.encode("ascii", "replace").decode(), end="", flush=True)
+    except OSError:
+        sys.stdout = None  # else Python would complain of it once more at its end

@@ -1,0 +1,216 @@
+"""What to copy to a host, and why. Pure.
+
+The manual, "File Copies": a file that does not exist or has another size is copied; where both
+exist and have the same size their SHA-1 digests are compared, and the file is copied only if
+these differ. Permissions alone are no reason to copy.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from posixpath import dirname, join, normpath
+
+from fastrr.model import (
+    Copy,
+    CopyReason,
+    FileKind,
+    FileTarget,
+    HostPlan,
+    RemoteFile,
+    SourceFile,
+)
+from fastrr.probe import HostFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a host needs before its components can start; or why it can't have it."""
+
+    copies: tuple[Copy, ...] = ()
+    unchanged: int = 0
+    """Number of files that are there already."""
+    directories: tuple[str, ...] = ()
+    """Absolute paths of wanted directories that do not exist yet."""
+    base_dirs: tuple[str, ...] = ()
+    """Temporary base_dirs to be made, for nobody else to read; in order of `HostPlan.fresh`."""
+    problems: tuple[str, ...] = ()
+
+    @property
+    def nothing_to_do(self) -> bool:
+        return not (self.copies or self.directories or self.base_dirs)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A decision, but for files of the right size: what these need, their digests will tell."""
+
+    decision: Decision
+    unsettled: tuple[tuple[Copy, str | None], ...] = ()
+    """The copy each needs if it differs, and the digest found on the host."""
+
+
+def absolute(path: str, home: str) -> str:
+    """Return a path on a host as an absolute one, ``home`` being the login directory."""
+    return path if path.startswith("/") else normpath(join(home, path))
+
+
+def base_dirs(plan: HostPlan, facts: HostFacts, session: str, run_id: str) -> tuple[str, ...]:
+    """Return names for the temporary base_dirs of a run, in order of ``plan.fresh``."""
+    return tuple(
+        join(facts.temporary_directory, f"fastrr-{session}-{_harmless(name)}.{run_id}-{number}")
+        for number, name in enumerate(fresh.component for fresh in plan.fresh)
+    )
+
+
+def _harmless(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:40]
+
+
+def draft(
+    plan: HostPlan,
+    facts: HostFacts,
+    found: Sequence[RemoteFile],
+    sources: Mapping[str, SourceFile],
+    temporary: Sequence[str] = (),
+    *,
+    always_copy: bool = False,
+) -> Draft:
+    """Compare what the host has with what it should have, as far as that goes without digests.
+
+    ``found`` is parallel to ``plan.files``, ``temporary`` (see `base_dirs`) to ``plan.fresh``.
+    """
+    copies: list[Copy] = []
+    unsettled: list[tuple[Copy, str | None]] = []
+    problems: list[str] = []
+    for target, there in zip(plan.files, found, strict=True):
+        source = sources[target.source]
+        if there.kind in (FileKind.DIRECTORY, FileKind.OTHER):
+            problems.append(_in_the_way(target, there.kind))
+            continue
+        reason = _reason(source, there, always_copy)
+        destination = absolute(there.link_to or target.destination, facts.home)
+        copy = Copy(source.path, destination, source.size, source.mode, reason)
+        if reason is CopyReason.DIGEST:
+            unsettled.append((copy, there.digest))
+        else:
+            copies.append(copy)
+    copies.extend(_into_fresh(plan, temporary, sources))
+    problems.extend(_contradictions([*copies, *(copy for copy, _ in unsettled)]))
+    problems.extend(_directory_problems(plan, facts, copies))
+    problems.extend(_space_problems(facts, copies))
+    directories = _missing_directories(plan, facts, temporary)
+    decision = Decision(tuple(copies), 0, directories, tuple(temporary), tuple(problems))
+    return Draft(decision, tuple(unsettled))
+
+
+def settle(
+    plan: HostPlan, facts: HostFacts, drafted: Draft, digests: Mapping[str, str]
+) -> Decision:
+    """Complete a draft. ``digests`` has the SHA-1 of every unsettled source, by path."""
+    differing = [copy for copy, there in drafted.unsettled if there != digests[copy.source]]
+    copies = (*drafted.decision.copies, *differing)
+    problems = dict.fromkeys(
+        (
+            *drafted.decision.problems,
+            *_directory_problems(plan, facts, copies),
+            *_space_problems(facts, copies),
+        )
+    )
+    unchanged = len(drafted.unsettled) - len(differing)
+    return replace(drafted.decision, copies=copies, unchanged=unchanged, problems=tuple(problems))
+
+
+def _reason(source: SourceFile, there: RemoteFile, always_copy: bool) -> CopyReason:
+    """Why a file may have to be copied; the last reason only if the digests do differ."""
+    if there.kind is FileKind.MISSING or there.signature is None:
+        return CopyReason.MISSING
+    if always_copy:
+        return CopyReason.ALWAYS
+    return CopyReason.SIZE if there.signature.size != source.size else CopyReason.DIGEST
+
+
+def _into_fresh(
+    plan: HostPlan, temporary: Sequence[str], sources: Mapping[str, SourceFile]
+) -> Iterator[Copy]:
+    for fresh, base in zip(plan.fresh, temporary, strict=True):
+        for target in fresh.files:
+            source = sources[target.source]
+            destination = normpath(join(base, target.destination))
+            yield Copy(source.path, destination, source.size, source.mode, CopyReason.MISSING)
+
+
+def _missing_directories(
+    plan: HostPlan, facts: HostFacts, temporary: Sequence[str]
+) -> tuple[str, ...]:
+    missing = [
+        absolute(path, facts.home)
+        for path in plan.directories
+        if facts.directories[path].ancestor != path
+    ]
+    for fresh, base in zip(plan.fresh, temporary, strict=True):
+        missing.extend(normpath(join(base, directory)) for directory in fresh.directories)
+    return tuple(dict.fromkeys(missing))
+
+
+def _contradictions(copies: Iterable[Copy]) -> Iterator[str]:
+    """Find destinations that two paths lead to, and two files should go to.
+
+    Of one spelling they are found when the config is read; only the host knows links and its home.
+    """
+    sources: dict[str, str] = {}
+    for copy in copies:
+        other = sources.setdefault(copy.destination, copy.source)
+        if other != copy.source:
+            yield f"{copy.destination} should be a copy of both {other} and {copy.source}"
+
+
+def _in_the_way(target: FileTarget, kind: FileKind) -> str:
+    what = "a directory" if kind is FileKind.DIRECTORY else "no regular file"
+    return (
+        f"{target.destination} is {what}, and {target.source} should become a file of that name: "
+        "move it away or choose another destination"
+    )
+
+
+def _directory_problems(plan: HostPlan, facts: HostFacts, copies: Sequence[Copy]) -> Iterator[str]:
+    """Say what stops the directories that will be made or written to; others are left alone."""
+    written = {dirname(copy.destination) for copy in copies}
+    told: set[str] = set()
+    for path, directory in facts.directories.items():
+        exists = directory.ancestor == path
+        wanted = path in plan.directories and (not exists or directory.trouble == "file")
+        if not (wanted or absolute(path, facts.home) in written):
+            continue
+        if directory.trouble is None or directory.ancestor in told:
+            continue
+        told.add(directory.ancestor)
+        if directory.trouble == "file":
+            yield f"{directory.ancestor} is no directory, and {path} should be one"
+        elif exists:
+            yield f"the directory {path} may not be written to by this account"
+        else:
+            yield f"{path} can't be made: this account may not write to {directory.ancestor}"
+
+
+def _space_problems(facts: HostFacts, copies: Sequence[Copy]) -> Iterator[str]:
+    """Both copies of a replaced file exist until the rename, so all new bytes are needed."""
+    ancestors = {
+        absolute(path, facts.home): directory.ancestor
+        for path, directory in facts.directories.items()
+    }
+    needed: dict[str, int] = defaultdict(int)
+    free: dict[str, int] = {}
+    for copy in copies:
+        space = facts.space.get(ancestors.get(dirname(copy.destination), ""))
+        if space is not None:
+            needed[space.mount] += copy.size
+            free[space.mount] = space.free_bytes
+    for mount, size in needed.items():
+        if size > free[mount]:
+            yield (
+                f"{size / 1e6:,.1f} MB are to be copied to the file system {mount}, "
+                f"which has {free[mount] / 1e6:,.1f} MB free"
+            )

@@ -1,0 +1,161 @@
+"""What fastrr needs of a machine, whatever way it is reached."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import IO, Protocol
+
+from fastrr.errors import CommandFailed
+from fastrr.shell import Script
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """How a script ended: exit status of ``sh`` and all that it wrote."""
+
+    status: int
+    """Negative where a signal ended ``sh``."""
+    stdout: bytes
+    stderr: bytes
+
+    def last_words(self, lines: int = 3) -> str:
+        """The end of what the command said, in one line, for an error message."""
+        text = (self.stderr.strip() or self.stdout.strip()).decode("utf-8", "replace")
+        kept = [line.strip() for line in text.splitlines() if line.strip()][-lines:]
+        return " | ".join(kept) or "it said nothing"
+
+
+class FileSender(Protocol):
+    """Writes files on a host, one after the other."""
+
+    def send(self, source: str, destination: str, sent: Callable[[int], None]) -> None:
+        """Create ``destination`` (readable by nobody else) with the content of local ``source``.
+
+        What is appended to ``source`` meanwhile is left out.
+
+        ``sent`` is called with the number of bytes of each piece handed to the connection.
+
+        :raises OSError: when either file can't be opened, read or written.
+        :raises ConnectionLost: when the connection ends.
+        """
+
+    def close(self) -> None:
+        """Free the connection's side channel; called once."""
+
+
+class Feed(Protocol):
+    """Standard input of a command on a host."""
+
+    def write(self, data: bytes) -> None:
+        """Write all of ``data``.
+
+        :raises OSError: when the command or the connection has ended.
+        """
+
+    def send_file(self, file: IO[bytes], count: int, sent: Callable[[int], None]) -> int:
+        """Write up to ``count`` bytes from where ``file`` (a real one) stands; return how many.
+
+        They are fewer where the file ends before. ``sent`` hears of each piece, and may raise.
+        """
+
+
+class Host(Protocol):
+    """A machine scripts can be run on. Used by one thread at a time."""
+
+    @property
+    def name(self) -> str:
+        """As the config writes it."""
+
+    @property
+    def identity(self) -> str:
+        """What tells, once connected, this account of this machine from others, for ever."""
+
+    def connect(self) -> None:
+        """Reach the host; nothing else works before.
+
+        :raises ConnectionFailed: with the reason and what to do.
+        """
+
+    def run(
+        self,
+        script: Script,
+        on_line: Callable[[bytes], None] | None = None,
+        limit_s: float | None = None,
+    ) -> Completed:
+        """Run ``script`` with ``sh`` and wait for its end, but no longer than ``limit_s``.
+
+        ``on_line`` hears each line of standard output, without its newline, as it arrives; if it
+        raises, the run is given up.
+
+        :raises ConnectionLost: when the host stops answering, or was interrupted or closed.
+        :raises CommandFailed: when ``limit_s`` has passed.
+        """
+
+    def stream(
+        self, command: str, write: Callable[[Feed], None], *, bulk: bool = False
+    ) -> Completed:
+        """Run ``command``, with what ``write`` writes as its standard input, to its end.
+
+        ``command`` is for the account's login shell, so it should be plain words. ``bulk``: there
+        is much to write, so that it pays to set up what carries it faster. What ``write`` raises
+        ends the command and comes back.
+
+        :raises ConnectionLost: as `run`.
+        """
+
+    def open_sender(self) -> FileSender:
+        """Return a way to write files there, where the host has one.
+
+        :raises CommandFailed: when it has none.
+        """
+
+    def interrupt(self) -> None:
+        """Make whatever `run` is under way in another thread end soon, with ConnectionLost.
+
+        So do all that come after it; a `connect` under way ends with ConnectionFailed.
+        """
+
+    def close(self) -> None:
+        """Free everything; may be called at any time, and twice."""
+
+
+ANSWER_WITHIN_S = 120.0
+"""How long a script that reads no files may take: long enough for a slow machine."""
+
+SLOWEST_READ_BYTES_S = 5e6
+"""A disk slower than this is taken for one that hangs."""
+
+
+def took_too_long(limit_s: float) -> CommandFailed:
+    """The error for a script that did not end in its time."""
+    return CommandFailed(
+        f"it did not come to an end within {limit_s:.0f} s: does a file system hang there "
+        "(NFS, a full or broken disk)?"
+    )
+
+
+def ask(
+    host: Host, script: Script, what: str, limit_s: float = ANSWER_WITHIN_S
+) -> tuple[bytes, Completed]:
+    """Run ``script`` and return what its body printed, freed of the noise around it.
+
+    ``what`` names the action for the error message.
+
+    :raises CommandFailed: when there is no complete answer in time, or its status is not 0.
+    """
+    try:
+        completed = host.run(script, limit_s=limit_s)
+    except CommandFailed as error:
+        raise CommandFailed(f"{what}: {error}") from error
+    answer = script.body_of(completed.stdout)
+    if answer is None:
+        raise CommandFailed(
+            f"{what}: the host gave no complete answer (exit status {completed.status}): "
+            f"{completed.last_words()}: can this account run `ssh HOST sh`?"
+        )
+    body, status = answer
+    if status != 0:
+        seen = Completed(status, body, completed.stderr)
+        raise CommandFailed(f"{what} failed (exit status {status}): {seen.last_words()}")
+    return body, completed

@@ -1,0 +1,110 @@
+"""The controller itself as a host: the same scripts, run by a local ``sh``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import threading
+from collections.abc import Callable
+
+from fastrr.errors import CommandFailed, ConnectionFailed, ConnectionLost
+from fastrr.hosts.base import Completed, Feed, FileSender, took_too_long
+from fastrr.hosts.process import feed, kill, killed_after, start
+from fastrr.shell import SHELL_COMMAND, Script
+
+
+class LocalHost:
+    """Runs scripts in a subprocess of their own session, so that Ctrl-C is not theirs."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._process: subprocess.Popen[bytes] | None = None
+        self._interrupted = False
+        self._lock = threading.Lock()
+
+    @property
+    def identity(self) -> str:
+        return self.name
+
+    def connect(self) -> None:
+        """Nothing is far away here."""
+        if not os.path.exists("/bin/sh"):
+            raise ConnectionFailed("there is no /bin/sh on this machine")
+
+    def run(
+        self,
+        script: Script,
+        on_line: Callable[[bytes], None] | None = None,
+        limit_s: float | None = None,
+    ) -> Completed:
+        process = self._start(SHELL_COMMAND)
+        with process, killed_after(process, limit_s) as late:
+            try:
+                stdout, stderr = _talk(process, script.data, on_line or _nobody)
+            except BaseException:
+                kill(process)  # else leaving `with` would wait for its end
+                raise
+        if late.is_set() and limit_s is not None:
+            raise took_too_long(limit_s)
+        return self._completed(process, stdout, stderr)
+
+    def stream(
+        self, command: str, write: Callable[[Feed], None], *, bulk: bool = False
+    ) -> Completed:
+        del bulk  # a pipe is as fast as it gets
+        process = self._start(command)
+        return self._completed(process, *feed(process, write))
+
+    def open_sender(self) -> FileSender:
+        raise CommandFailed("components of localhost can't have files: they are here already")
+
+    def interrupt(self) -> None:
+        with self._lock:
+            self._interrupted = True
+            if process := self._process:
+                kill(process)
+
+    def close(self) -> None:
+        self.interrupt()
+
+    def _start(self, command: str) -> subprocess.Popen[bytes]:
+        with self._lock:
+            if self._interrupted:
+                raise ConnectionLost("interrupted")
+            self._process = start(["/bin/sh", "-c", command])
+            return self._process
+
+    def _completed(
+        self, process: subprocess.Popen[bytes], stdout: bytes, stderr: bytes
+    ) -> Completed:
+        self._process = None
+        if self._interrupted:
+            raise ConnectionLost("interrupted")
+        return Completed(process.returncode, stdout, stderr)
+
+
+def _nobody(_line: bytes) -> None:
+    """Hears no line."""
+
+
+def _talk(
+    process: subprocess.Popen[bytes], data: bytes, on_line: Callable[[bytes], None]
+) -> tuple[bytes, bytes]:
+    """Send the script and read both outputs to their end."""
+    stdin, stdout, stderr = process.stdin, process.stdout, process.stderr
+    assert stdin is not None
+    assert stdout is not None
+    assert stderr is not None
+    lines: list[bytes] = []
+    errors: list[bytes] = []
+    reader = threading.Thread(target=lambda: errors.append(stderr.read()), daemon=True)
+    reader.start()
+    # sh reads all of the script before it runs any: writing it first can't deadlock.
+    with contextlib.suppress(BrokenPipeError), stdin:
+        stdin.write(data)
+    for line in stdout:
+        lines.append(line)
+        on_line(line.removesuffix(b"\n"))
+    reader.join()
+    return b"".join(lines), b"".join(errors)

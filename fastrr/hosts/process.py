@@ -1,0 +1,117 @@
+"""Feeding and hearing out a local process: sh here, or the OpenSSH client that leads to a host."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from typing import IO
+
+from fastrr.hosts.base import Feed
+
+PIPE_BYTES = 1 << 20
+"""Size of the pipe to a process: fewer switches between two busy processes (fcntl(2), F_SETPIPE_SZ;
+an ordinary user may have 1 MiB unless pipe-max-size says less)."""
+
+_SENDFILE_BYTES = 1 << 20
+
+
+class PipeFeed:
+    """Standard input of a process. See `fastrr.hosts.base.Feed`."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self._descriptor = pipe.fileno()
+        if hasattr(fcntl, "F_SETPIPE_SZ"):
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(self._descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+
+    def write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+
+    def send_file(self, file: IO[bytes], count: int, sent: Callable[[int], None]) -> int:
+        """No byte of the file passes through Python (sendfile(2))."""
+        left = count
+        while left:
+            moved = os.sendfile(self._descriptor, file.fileno(), None, min(left, _SENDFILE_BYTES))
+            if not moved:
+                break
+            left -= moved
+            sent(moved)
+        return count - left
+
+
+def start(command: list[str], environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start a process in a session of its own, so that Ctrl-C is not its own."""
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        env=environment,
+    )
+
+
+def feed(process: subprocess.Popen[bytes], write: Callable[[Feed], None]) -> tuple[bytes, bytes]:
+    """Let ``write`` write the standard input while both outputs are read; return these.
+
+    The process may end before it has read all; its status says what that means. What ``write``
+    raises ends the process.
+    """
+    stdin, stdout, stderr = process.stdin, process.stdout, process.stderr
+    assert stdin is not None
+    assert stdout is not None
+    assert stderr is not None
+    heard: dict[str, bytes] = {}
+    readers = [
+        threading.Thread(target=lambda: heard.update(stdout=stdout.read()), daemon=True),
+        threading.Thread(target=lambda: heard.update(stderr=stderr.read()), daemon=True),
+    ]
+    for reader in readers:
+        reader.start()
+    with process:
+        try:
+            with contextlib.suppress(BrokenPipeError), stdin:
+                write(PipeFeed(stdin))
+            for reader in readers:
+                reader.join()
+        except BaseException:
+            kill(process)  # else leaving `with` would wait for its end
+            raise
+    return heard["stdout"], heard["stderr"]
+
+
+@contextlib.contextmanager
+def killed_after(
+    process: subprocess.Popen[bytes], limit_s: float | None
+) -> Iterator[threading.Event]:
+    """Kill ``process`` if what is done inside takes longer; the event tells that it was so."""
+    late = threading.Event()
+
+    def give_up() -> None:
+        late.set()
+        kill(process)
+
+    if limit_s is None:
+        yield late
+        return
+    timer = threading.Timer(limit_s, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield late
+    finally:
+        timer.cancel()
+        timer.join()
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """End a process and what it has started: any of them keeps its outputs open."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

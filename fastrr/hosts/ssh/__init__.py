@@ -1,0 +1,1 @@
+"""Hosts reached by SSH. The only importer of paramiko."""

@@ -1,0 +1,292 @@
+"""Logging in: agent, then key files, then password, in the manual's order.
+
+Every key offered counts against the server's MaxAuthTries (6 unless told), and OpenSSH 9.8 bans
+addresses that fail too often. So the order is ssh's own (agent keys that are also identity files
+come first), no key is offered twice, the last try is kept for a password that was given, and a
+login that was refused is not tried again.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import socket
+import threading
+import warnings
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import paramiko
+from paramiko.agent import AgentSSH
+
+from fastrr.errors import LoginRefused
+from fastrr.hosts.ssh.target import SshTarget
+
+MAX_TRIES = 6
+"""sshd_config(5), MaxAuthTries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What a host has accepted, for other connections to offer nothing else."""
+
+    key_file: str | None = None
+    public_key: str | None = None
+    """Type and Base64 of a key that an agent holds."""
+    password: bool = False
+    """The password itself; keys were not accepted."""
+
+
+@dataclass(slots=True)
+class Tried:
+    """What has been tried on one connection, for the message when nothing worked."""
+
+    notes: list[str] = field(default_factory=list)
+    offers: int = 0
+    allowed: list[str] = field(default_factory=list)
+    """The methods the host accepts, once it has said so."""
+    accepted: Credential = field(default_factory=Credential)
+
+
+def log_in(transport: paramiko.Transport, target: SshTarget, password: str | None) -> Credential:
+    """Authenticate on a connection whose host key has been verified; return what was accepted.
+
+    :raises LoginRefused: with everything that was tried and what the host accepts.
+    """
+    tried = Tried()
+    try:
+        if _logged_in(transport, target, password, tried):
+            return tried.accepted
+    except (paramiko.SSHException, OSError, EOFError) as error:
+        tried.notes.append(f"the host ended the connection ({error})")
+    raise LoginRefused(_refusal(target, tried, password))
+
+
+def _logged_in(
+    transport: paramiko.Transport, target: SshTarget, password: str | None, tried: Tried
+) -> bool:
+    try:
+        if _key_accepted(transport, target, password, tried):
+            return True
+    except paramiko.BadAuthenticationType as error:  # no keys here, or not keys alone
+        tried.allowed = list(error.allowed_types)
+    if password is not None and "publickey" not in tried.allowed:
+        try:
+            if _password_accepted(transport, target.user, password, tried):
+                tried.accepted = Credential(password=True)
+                return True
+        except paramiko.BadAuthenticationType as error:
+            tried.allowed = list(error.allowed_types)
+    tried.allowed = tried.allowed or _ask_allowed(transport, target.user)
+    return transport.is_authenticated()
+
+
+def _key_accepted(
+    transport: paramiko.Transport, target: SshTarget, password: str | None, tried: Tried
+) -> bool:
+    with contextlib.closing(_keys(target, password, tried)) as keys:
+        for key, label, path in keys:
+            if tried.offers >= MAX_TRIES - (password is not None):
+                tried.notes.append("further keys not offered: the host allows few tries")
+                return False
+            if _accepted(transport, target.user, key, label, tried):
+                public = None if path else f"{key.get_name()} {key.get_base64()}"
+                tried.accepted = Credential(path, public)
+                return True
+    return False
+
+
+def _ask_allowed(transport: paramiko.Transport, user: str) -> list[str]:
+    """Return what the host accepts: paramiko forgets it when a key is refused."""
+    try:
+        transport.auth_none(user)  # which logs in where nothing is asked for (RFC 4252, 5.2)
+    except paramiko.BadAuthenticationType as error:
+        return list(error.allowed_types)
+    except (paramiko.SSHException, OSError, EOFError):
+        pass
+    return []
+
+
+def _accepted(
+    transport: paramiko.Transport, user: str, key: paramiko.PKey, label: str, tried: Tried
+) -> bool:
+    tried.offers += 1
+    try:
+        further = transport.auth_publickey(user, key)
+    except paramiko.BadAuthenticationType:
+        raise
+    except paramiko.AuthenticationException as error:
+        _raise_unless_refused(transport, error)
+        tried.notes.append(f"{label} (refused)")
+        return False
+    if further:
+        raise paramiko.BadAuthenticationType("further factors", list(further))
+    return True
+
+
+def _password_accepted(
+    transport: paramiko.Transport, user: str, password: str, tried: Tried
+) -> bool:
+    try:
+        further = transport.auth_password(user, password)
+    except paramiko.BadAuthenticationType as error:
+        tried.notes.append("password (not allowed)")
+        tried.allowed = list(error.allowed_types)
+        return False
+    except paramiko.AuthenticationException as error:
+        _raise_unless_refused(transport, error)
+        tried.notes.append("password (refused)")
+        return False
+    if further:
+        raise paramiko.BadAuthenticationType("further factors", list(further))
+    return True
+
+
+def _raise_unless_refused(transport: paramiko.Transport, error: Exception) -> None:
+    """Paramiko says the same of a refusal, of a silent host and of one that has hung up."""
+    if "timeout" in str(error) or not transport.is_active():
+        raise error
+
+
+def _refusal(target: SshTarget, tried: Tried, password: str | None) -> str:
+    what = ", ".join(tried.notes) or "nothing: there is no agent, no key and no password"
+    advice = [
+        "add a key to ssh-agent or authorized_keys",
+        None if password is not None else "give a password with --ask-pass or FASTRR_PASS",
+        "check the user with --user",
+    ]
+    return (
+        f"login as {target.user!r} was refused; tried: {what}; "
+        f"the host accepts: {', '.join(tried.allowed) or 'it does not say'}; "
+        f"{', or '.join(a for a in advice if a)}"
+    )
+
+
+def _keys(
+    target: SshTarget, password: str | None, tried: Tried
+) -> Generator[tuple[paramiko.PKey, str, str | None], None, None]:
+    """Yield each key once, with a name for messages, and its file unless an agent has it.
+
+    Files are read only when it is their turn.
+    """
+    seen: set[bytes] = set()
+    with contextlib.closing(_Agent()) as agent:
+        for key in _chosen(_agent_keys(agent, target, tried), target):
+            if key.asbytes() not in seen:
+                seen.add(key.asbytes())
+                yield key, f"agent key {key.comment or key.get_name()}", None
+        for path in target.identity_files:
+            if _public_blob(path) in seen:
+                continue
+            loaded = load_key(path, password)
+            if isinstance(loaded, str):
+                tried.notes.append(loaded)
+            elif loaded is not None and loaded.asbytes() not in seen:
+                seen.add(loaded.asbytes())
+                yield loaded, path, path
+
+
+def _chosen(keys: Sequence[paramiko.AgentKey], target: SshTarget) -> list[paramiko.AgentKey]:
+    """The agent's keys to offer, in ssh's order: first those that are identity files too."""
+    wanted = {_public_blob(path) for path in target.identity_files}
+    preferred = [key for key in keys if key.asbytes() in wanted]
+    others = [key for key in keys if key.asbytes() not in wanted]
+    return preferred if target.identities_only else preferred + others
+
+
+class _Agent(AgentSSH):
+    """An ssh-agent at a given socket; paramiko's own only looks at ``SSH_AUTH_SOCK``."""
+
+    def connect(self, path: str) -> None:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(10)
+        try:
+            connection.connect(path)
+        except OSError:
+            connection.close()
+            raise
+        self._connect(connection)  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        self._close()  # type: ignore[attr-defined]
+
+
+def _agent_keys(agent: _Agent, target: SshTarget, tried: Tried) -> list[paramiko.AgentKey]:
+    if not target.agent or not os.path.exists(target.agent):
+        return []
+    try:
+        agent.connect(target.agent)
+        return list(agent.get_keys())
+    except (OSError, paramiko.SSHException) as error:
+        tried.notes.append(f"agent at {target.agent} ({error})")
+        return []
+
+
+def _public_blob(path: str) -> bytes | None:
+    """The public half of an identity file, from the ``.pub`` beside it."""
+    try:
+        with open(f"{path}.pub", encoding="utf-8", errors="replace") as file:
+            fields = file.read().split()
+        return base64.b64decode(fields[1]) if len(fields) > 1 else None
+    except (OSError, ValueError):
+        return None
+
+
+_loaded: dict[tuple[str, str | None], paramiko.PKey | str | None] = {}
+_loading = threading.Lock()
+
+
+def load_key(path: str, password: str | None) -> paramiko.PKey | str | None:
+    """Return the private key at ``path``, why it can't be used, or None where there is no file.
+
+    Kept for the life of the process: opening an encrypted key takes a tenth of a second, and all
+    hosts use the same few.
+    """
+    with _loading:
+        if (path, password) not in _loaded:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what cryptography thinks of old keys
+                _loaded[path, password] = _load(path, password)
+        return _loaded[path, password]
+
+
+def _load(path: str, password: str | None) -> paramiko.PKey | str | None:
+    if not os.path.exists(path):
+        return None
+    try:
+        return paramiko.PKey.from_path(path)
+    except (TypeError, paramiko.PasswordRequiredException):
+        return _load_encrypted(path, password)
+    except OSError as error:
+        return f"{path} ({error.strerror})"
+    except Exception as error:  # noqa: BLE001 (whatever a parser may say of whatever is in a file)
+        return _unusable(path, error)
+
+
+def _load_encrypted(path: str, password: str | None) -> paramiko.PKey | str:
+    if password is None:
+        return f"{path} (encrypted: give its passphrase with --ask-pass, or add it to ssh-agent)"
+    secret: Any = password.encode()  # its annotation says str, but that it can't decrypt with
+    try:
+        return paramiko.PKey.from_path(path, secret)
+    except ValueError:
+        return f"{path} (encrypted, and the password given does not open it)"
+    except Exception as error:  # noqa: BLE001
+        return _unusable(path, error)
+
+
+def _unusable(path: str, error: Exception) -> str:
+    kind = str(getattr(error, "key_type", ""))
+    if "DSA" in kind or "DSA" in _first_line(path):
+        return f"{path} (DSA keys are no longer supported: make one with ssh-keygen -t ed25519)"
+    return f"{path} (not a usable key: {error})"
+
+
+def _first_line(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.readline()
+    except OSError:
+        return ""

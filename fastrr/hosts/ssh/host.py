@@ -1,0 +1,352 @@
+"""A host reached by SSH."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from typing import IO
+
+import paramiko
+from paramiko.sftp import CMD_OPEN, SFTP_FLAG_CREATE, SFTP_FLAG_EXCL, SFTP_FLAG_WRITE
+
+from fastrr.errors import CommandFailed, ConnectionFailed, ConnectionLost
+from fastrr.hosts.base import Completed, Feed, FileSender, took_too_long
+from fastrr.hosts.process import feed, kill
+from fastrr.hosts.ssh import openssh, patience
+from fastrr.hosts.ssh.connection import Connection, connect
+from fastrr.model import SshSettings
+from fastrr.shell import SHELL_COMMAND, Script, to_bytes
+
+_CHUNK_BYTES = 1 << 15
+_FEED_BYTES = 1 << 18
+_SSH_FAILED = 255
+"""Exit status of the OpenSSH client for failures of its own (ssh(1))."""
+
+logger = logging.getLogger(__name__)
+
+
+class SshHost:
+    """Scripts and files over one paramiko connection, kept from check to watch."""
+
+    def __init__(self, name: str, settings: SshSettings, connect_timeout_s: float) -> None:
+        self.name = name
+        self._settings = settings
+        self._connect_timeout_s = connect_timeout_s
+        self._attempt: _Attempt | None = None
+        self._connection: Connection | None = None
+        self._bulk: subprocess.Popen[bytes] | None = None
+        self._interrupted = threading.Event()
+
+    @property
+    def identity(self) -> str:
+        connection = self._alive()
+        key = connection.host_key
+        return f"{connection.target.user} {key.get_name()} {key.get_base64()}"
+
+    def connect(self) -> None:
+        if self._interrupted.is_set():
+            raise ConnectionFailed("interrupted")
+        # In a thread of its own: what blocks there can't be interrupted, only left behind.
+        attempt = _Attempt(lambda: connect(self.name, self._settings, self._connect_timeout_s))
+        self._attempt = attempt
+        if self._interrupted.is_set():  # just now, when there was no attempt to abandon
+            attempt.abandon()
+        self._connection = attempt.result()
+
+    def run(
+        self,
+        script: Script,
+        on_line: Callable[[bytes], None] | None = None,
+        limit_s: float | None = None,
+    ) -> Completed:
+        return self._execute(SHELL_COMMAND, lambda feed: feed.write(script.data), on_line, limit_s)
+
+    def stream(
+        self, command: str, write: Callable[[Feed], None], *, bulk: bool = False
+    ) -> Completed:
+        if bulk and (ssh := openssh.client()) is not None:
+            completed = self._stream_by(ssh, command, write)
+            if completed.status != _SSH_FAILED:
+                return completed
+            logger.debug("%s: no bulk connection: %s", self.name, completed.last_words())
+        return self._execute(command, write)
+
+    def _stream_by(self, ssh: str, command: str, write: Callable[[Feed], None]) -> Completed:
+        connection = self._alive()
+        key = connection.host_key
+        bulk = openssh.Bulk(
+            self.name,
+            self._settings.config_file,
+            connection.target,
+            f"{key.get_name()} {key.get_base64()}",
+            connection.credential,
+            self._settings.password,
+        )
+        with openssh.connecting(ssh, bulk, command) as process:
+            self._bulk = process
+            if self._interrupted.is_set():  # just now, when there was no process to end
+                kill(process)
+            stdout, stderr = feed(process, write)
+        if self._interrupted.is_set():
+            raise self._lost(None)
+        return Completed(process.returncode, stdout, stderr)
+
+    def _execute(
+        self,
+        command: str,
+        write: Callable[[Feed], None],
+        on_line: Callable[[bytes], None] | None = None,
+        limit_s: float | None = None,
+    ) -> Completed:
+        connection = self._alive()
+        try:
+            channel = connection.transport.open_session(timeout=patience.GIVE_UP_AFTER_S)
+            with contextlib.closing(channel):
+                channel.settimeout(patience.GIVE_UP_AFTER_S)
+                with patience.or_else(connection.close):
+                    channel.exec_command(command)
+                try:
+                    write(_ChannelFeed(channel))
+                    channel.shutdown_write()
+                except _CommandEnded:
+                    pass  # a command that ends early closes the channel: its own words say why
+                return _Reader(connection, channel, on_line, limit_s).read_to_end()
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise self._lost(error) from error
+
+    def open_sender(self) -> FileSender:
+        connection = self._alive()
+        try:
+            return SftpSender(connection)
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            frozen = isinstance(error, TimeoutError) or "Timeout" in str(error)
+            if frozen or not connection.transport.is_active():
+                raise self._lost(error) from error
+            raise CommandFailed(
+                f"no SFTP: {error or 'the host closed the channel'}: "
+                "is a Subsystem sftp set in its sshd_config?"
+            ) from error
+
+    def interrupt(self) -> None:
+        self._interrupted.set()
+        if attempt := self._attempt:
+            attempt.abandon()
+        if process := self._bulk:
+            kill(process)
+        self.close()
+
+    def close(self) -> None:
+        if connection := self._connection:
+            connection.close()
+
+    def _alive(self) -> Connection:
+        if self._connection is None or not self._connection.transport.is_active():
+            raise self._lost(None)
+        return self._connection
+
+    def _lost(self, error: BaseException | None) -> ConnectionLost:
+        if self._interrupted.is_set():
+            return ConnectionLost("interrupted")
+        self.close()  # nobody shall wait for a frozen host a second time
+        return ConnectionLost(f"the connection was lost{f': {error}' if str(error or '') else ''}")
+
+
+class _Attempt:
+    """Connects in a thread; whoever waits for the result can be told not to."""
+
+    def __init__(self, connect: Callable[[], Connection]) -> None:
+        self._connect = connect
+        self._lock = threading.Lock()
+        self._decided = threading.Event()
+        self._connection: Connection | None = None
+        self._error: BaseException | None = None
+        self._abandoned = False
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def result(self) -> Connection:
+        """Wait for the connection.
+
+        :raises ConnectionFailed: when it failed, or was abandoned.
+        """
+        self._decided.wait()
+        with self._lock:
+            if self._error is not None:
+                raise self._error
+            assert self._connection is not None
+            return self._connection
+
+    def abandon(self) -> None:
+        """Make `result` fail at once, if there is none yet."""
+        with self._lock:
+            if not self._decided.is_set():
+                self._abandoned = True
+                self._error = ConnectionFailed("interrupted")
+                self._decided.set()
+
+    def _run(self) -> None:
+        connection: Connection | None = None
+        error: BaseException | None = None
+        try:
+            connection = self._connect()
+        except BaseException as caught:  # noqa: BLE001 (it is raised in the other thread)
+            error = caught
+        with self._lock:
+            if not self._abandoned:
+                self._connection, self._error = connection, error
+                self._decided.set()
+                return
+        if connection is not None:
+            connection.close()
+
+
+class _CommandEnded(Exception):
+    """The command on the host does not read any more."""
+
+
+class _ChannelFeed:
+    """Standard input of a command over a paramiko channel. See `fastrr.hosts.base.Feed`."""
+
+    def __init__(self, channel: paramiko.Channel) -> None:
+        self._channel = channel
+
+    def write(self, data: bytes) -> None:
+        try:
+            self._channel.sendall(data)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise _CommandEnded from error
+
+    def send_file(self, file: IO[bytes], count: int, sent: Callable[[int], None]) -> int:
+        left = count
+        while left and (piece := file.read(min(left, _FEED_BYTES))):
+            self.write(piece)
+            left -= len(piece)
+            sent(len(piece))
+        return count - left
+
+
+class _Reader:
+    """Reads both outputs of a channel to their end; neither may fill its window unread."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        channel: paramiko.Channel,
+        on_line: Callable[[bytes], None] | None,
+        limit_s: float | None,
+    ) -> None:
+        self._limit_s = limit_s
+        self._began = time.monotonic()
+        self._connection = connection
+        self._channel = channel
+        self._on_line = on_line
+        self._stdout, self._stderr, self._told = bytearray(), bytearray(), 0
+        self._data_or_end = threading.Event()
+        channel.in_buffer.set_event(self._data_or_end)
+        channel.in_stderr_buffer.set_event(self._data_or_end)
+
+    def read_to_end(self) -> Completed:
+        channel = self._channel
+        while True:
+            ended = channel.eof_received or channel.closed
+            while channel.recv_ready():
+                self._stdout += channel.recv(_CHUNK_BYTES)
+                self._tell_lines()
+            while channel.recv_stderr_ready():
+                self._stderr += channel.recv_stderr(_CHUNK_BYTES)
+            if ended:
+                break
+            # Emptying one buffer clears the event for both: look again before waiting.
+            if not channel.recv_ready():
+                self._wait(self._data_or_end)
+        while not channel.exit_status_ready():
+            self._wait(channel.status_event)
+        if not self._connection.transport.is_active() and channel.exit_status == -1:
+            raise EOFError("the host closed it")
+        if self._on_line is not None and self._told < len(self._stdout):
+            self._on_line(bytes(self._stdout[self._told :]))
+        return Completed(channel.exit_status, bytes(self._stdout), bytes(self._stderr))
+
+    def _wait(self, event: threading.Event) -> None:
+        """Wait for ``event``; ask a silent host for a sign of life, give a dead one up.
+
+        :raises CommandFailed: when the command's time is over.
+        """
+        pause_s = patience.SIGN_OF_LIFE_AFTER_S
+        if self._limit_s is not None:
+            pause_s = min(pause_s, self._began + self._limit_s - time.monotonic())
+        if event.wait(max(0.0, pause_s)):
+            return
+        if self._limit_s is not None and time.monotonic() >= self._began + self._limit_s:
+            raise took_too_long(self._limit_s)
+        if not self._connection.transport.is_active():
+            raise EOFError("the host closed it")
+        if self._connection.silent_s() > patience.GIVE_UP_AFTER_S:
+            raise TimeoutError(f"not a word from the host for {patience.GIVE_UP_AFTER_S:g} s")
+        self._connection.ask_for_a_sign()
+
+    def _tell_lines(self) -> None:
+        if self._on_line is None:
+            return
+        end = self._stdout.rfind(b"\n", self._told) + 1
+        if end > self._told:
+            for line in bytes(self._stdout[self._told : end - 1]).split(b"\n"):
+                self._on_line(line)
+            self._told = end
+
+
+class SftpSender:
+    """Writes files through one SFTP channel (draft-ietf-secsh-filexfer-02)."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._channel = connection.transport.open_session(timeout=patience.GIVE_UP_AFTER_S)
+        self._channel.settimeout(patience.GIVE_UP_AFTER_S)
+        with patience.or_else(connection.close):
+            self._channel.invoke_subsystem("sftp")
+        self._sftp = paramiko.SFTPClient(self._channel)
+
+    def send(self, source: str, destination: str, sent: Callable[[int], None]) -> None:
+        """See `FileSender.send`. Errors of pipelined writes surface late or never: the caller
+        verifies the digest of what arrived.
+        """
+        try:
+            with open(source, "rb") as local, self._create(destination) as remote:
+                remote.set_pipelined(True)
+                left = os.fstat(local.fileno()).st_size
+                while piece := local.read(min(left, _CHUNK_BYTES)):
+                    remote.write(piece)
+                    left -= len(piece)
+                    sent(len(piece))
+        except (EOFError, paramiko.SSHException) as error:
+            raise self._lost(error) from error
+        except OSError as error:
+            frozen = isinstance(error, TimeoutError) and error.errno is None
+            if frozen or self._channel.closed:
+                raise self._lost(error) from error
+            raise
+
+    def _lost(self, error: BaseException) -> ConnectionLost:
+        self._connection.close()  # nobody shall wait for a frozen host a second time
+        return ConnectionLost(f"the connection was lost: {error or 'the host does not answer'}")
+
+    def _create(self, path: str) -> paramiko.SFTPFile:
+        """Make a new file of mode 0600. paramiko's own ``open`` can't: changing the mode
+        afterwards would leave a moment in which others can open it.
+        """
+        attributes = paramiko.SFTPAttributes()
+        attributes.st_mode = 0o600
+        flags = SFTP_FLAG_WRITE | SFTP_FLAG_CREATE | SFTP_FLAG_EXCL
+        _, message = self._sftp._request(  # type: ignore[attr-defined] # noqa: SLF001
+            CMD_OPEN, to_bytes(path), flags, attributes
+        )
+        return paramiko.SFTPFile(self._sftp, message.get_binary(), "wb")
+
+    def close(self) -> None:
+        self._sftp.close()

@@ -1,0 +1,99 @@
+"""One host for the whole run: what is known about it from step to step."""
+
+from __future__ import annotations
+
+from fastrr import delta
+from fastrr.launch import NotStarted, Started
+from fastrr.requests import (
+    Check,
+    CopyFiles,
+    Decide,
+    Discard,
+    EndSessions,
+    Glance,
+    Request,
+    StartStage,
+    Watch,
+)
+from fastrr.state import Launch
+from fastrr.steps import checking, copying, starting, watching
+from fastrr.steps.checking import Findings
+from fastrr.steps.context import Context
+
+
+class HostSession:
+    """Answers requests for one host, one after the other."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._found: Findings | None = None
+        self._made_base_dirs: tuple[str, ...] = ()
+        self._screen: str | None = None
+        self._started: set[str] = set()
+
+    def handle(self, request: Request) -> object:
+        """Do one step; see the requests for what each returns.
+
+        :raises HostError: when it can't be done.
+        :raises Interrupted: when the run was cancelled.
+        """
+        context = self._context
+        match request:
+            case Check():
+                self._found = checking.check(context, request.always_copy)
+                if not context.settings.kill_first:
+                    self._screen = next(iter(self._found.sessions), None)
+                return self._found.checked(context.settings)
+            case Decide():
+                facts, draft = self._findings.facts, self._findings.draft
+                return delta.settle(context.plan, facts, draft, request.digests)
+            case EndSessions():
+                starting.end_sessions(context, self._findings)
+            case CopyFiles():
+                self._made_base_dirs = request.decision.base_dirs
+                return copying.copy(context, self._findings.facts, request)
+            case StartStage():
+                return self._start(request.start_index)
+            case Watch() | Glance():
+                self._watch(request)
+            case Discard():
+                copying.discard(context, self._made_base_dirs)
+        return None
+
+    def cancel(self, *, cut: bool) -> None:
+        """Make the step under way end soon; called from another thread.
+
+        ``cut``: by cutting the connection, since there is nothing to clean up.
+        """
+        self._context.cancelled.set()
+        if cut:
+            self._context.host.interrupt()
+
+    @property
+    def cancelled(self) -> bool:
+        return self._context.cancelled.is_set()
+
+    def close(self) -> None:
+        self._context.host.close()
+
+    @property
+    def _findings(self) -> Findings:
+        assert self._found is not None
+        return self._found
+
+    def _start(self, start_index: float) -> tuple[Started | NotStarted, ...]:
+        answer = starting.start_stage(self._context, self._findings, start_index, self._screen)
+        self._screen = answer.session or self._screen
+        self._started |= {one.component for one in answer.components if isinstance(one, Started)}
+        return answer.components
+
+    def _watch(self, request: Watch | Glance) -> None:
+        started = self._launched()
+        if isinstance(request, Watch):
+            watching.wait_for(self._context, [one for one in started if one.component.wait])
+        else:
+            watching.glance(self._context, [one for one in started if not one.component.wait])
+
+    def _launched(self) -> list[Launch]:
+        launches = starting.launches(self._context, self._findings)
+        return [one for one in launches if one.component.name in self._started]

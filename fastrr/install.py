@@ -1,0 +1,351 @@
+"""Putting new content in place: the scripts before and after a transport, and their parsers.
+
+Pure. For every directory that gets files a *holding directory* ``.fastrr-RUN`` is made inside it,
+readable by nobody else; a transport writes each file there. Then one script
+
+1. gives content that is wanted at several places to all of them, from the one that was sent;
+2. computes a digest of every held file and compares it with the source's: XXH128 where the host
+   has ``xxhsum``, else GMAC with OpenSSL 3 for large files, else SHA-1 (see `fastrr.digests`);
+3. sets the permissions of those that are right;
+4. renames them into the directory, one ``mv`` a directory, and removes the holding directory.
+
+A destination is thus at every moment the old file or the new one (rename(2) within one directory;
+ln and tar would unlink first). A file that fails is left as it was, is removed from the holding
+directory and is reported; the others go on. Nothing is guaranteed for power failures: there is no
+fsync.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from posixpath import basename, dirname, join
+
+from fastrr.model import Algorithm, Copy
+from fastrr.probe import HostFacts
+from fastrr.shell import Script, fits_a_line, here_document, quote, script, to_text
+from fastrr.shell import join as join_words
+
+
+def holding_directory(directory: str, run_id: str) -> str:
+    """Return the name under which new files for ``directory`` are kept until they are verified."""
+    return join(directory, f".fastrr-{run_id}")
+
+
+GMAC_FROM_BYTES = 1 << 22
+"""From here a process for one file pays: openssl's GMAC is 4 times as fast as its SHA-1."""
+
+
+def abilities(facts: HostFacts) -> frozenset[Algorithm]:
+    """Return the algorithms that copies to a host can be verified by."""
+    able = {Algorithm.SHA1}
+    if "xxhsum" in facts.tools:
+        able.add(Algorithm.XXH128)
+    if facts.openssl.startswith("OpenSSL 3"):
+        able.add(Algorithm.GMAC)
+    return frozenset(able)
+
+
+def algorithm(copy: Copy, able: frozenset[Algorithm]) -> Algorithm:
+    """Return the fastest algorithm for verifying ``copy``, of those a host is able to."""
+    if not fits_a_line(copy.destination):
+        return Algorithm.SHA1  # the slow way knows no other
+    if Algorithm.XXH128 in able:
+        return Algorithm.XXH128
+    if Algorithm.GMAC in able and copy.size >= GMAC_FROM_BYTES:
+        return Algorithm.GMAC
+    return Algorithm.SHA1
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A copy, the temporary path its content is written to, and its expected digest in hex."""
+
+    copy: Copy
+    path: str
+    algorithm: Algorithm
+    digest: str
+    same_as: str | None = None
+    """Path of the held file that is sent in place of this one: the content is the same."""
+
+
+def hold(
+    copies: Sequence[Copy],
+    digests: Mapping[tuple[str, Algorithm], str],
+    able: frozenset[Algorithm],
+    run_id: str,
+) -> tuple[Held, ...]:
+    """Give each copy its temporary path; content that occurs twice is marked to be sent once."""
+    destinations = {copy.destination for copy in copies}
+    sent: dict[tuple[Algorithm, str], str] = {}
+    held = []
+    for number, copy in enumerate(copies):
+        name = basename(copy.destination)
+        if not fits_a_line(copy.destination):
+            name = f"odd-{number}"
+            while join(dirname(copy.destination), name) in destinations:
+                name += "_"
+        path = join(holding_directory(dirname(copy.destination), run_id), name)
+        by = algorithm(copy, able)
+        digest = digests[copy.source, by]
+        first = sent.setdefault((by, digest), path)
+        held.append(Held(copy, path, by, digest, None if first == path else first))
+    return tuple(held)
+
+
+def _holding_directories(held: Sequence[Held]) -> list[str]:
+    return list(dict.fromkeys(dirname(h.path) for h in held))
+
+
+_CHECK_MADE = r"""
+failed() {
+    printf '%s %s' "$1" "$2" | tr '\n' ' '
+    echo
+}
+anew() {
+    said=$(mkdir -m 700 -- "$2" 2>&1) || failed "$1" "$said"
+}
+made() {
+    [ -d "$2" ] || said=$(mkdir -p -- "$2" 2>&1) || failed "$1" "$said"
+}
+held() {
+    [ -d "$2" ] || said=$(mkdir -m 700 -- "$2" 2>&1) || failed "$1" "$said"
+}
+"""
+
+
+STALE_AFTER_MINUTES = 24 * 60
+
+_REMOVE_STALE = rf"""
+remove_stale() {{
+    # What runs left that were killed: a process is spent only if there is something.
+    for path in "$1"/.fastrr-*; do
+        [ -d "$path" ] && find "$path" -prune -mmin +{STALE_AFTER_MINUTES} -exec rm -rf -- {{}} \;
+    done 2>/dev/null
+}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """The directories that must be there before content can be sent."""
+
+    base_dirs: tuple[str, ...] = ()
+    """Temporary base_dirs: made anew, for nobody else to read; an error if they exist."""
+    directories: tuple[str, ...] = ()
+    """Made with all their parents, where they are missing."""
+    holding: tuple[str, ...] = ()
+    """Holding directories: made anew, for nobody else to read."""
+
+    @classmethod
+    def of(
+        cls, base_dirs: Sequence[str], directories: Sequence[str], held: Sequence[Held]
+    ) -> Preparation:
+        holding = _holding_directories(held)
+        wanted = dict.fromkeys((*directories, *(dirname(path) for path in holding)))
+        return cls(tuple(base_dirs), tuple(wanted), tuple(holding))
+
+
+def prepare_script(preparation: Preparation) -> Script:
+    """Return the script that makes the directories of ``preparation``.
+
+    One ``mkdir`` makes many; only what is then not there is tried again, to hear why.
+    """
+    base_dirs, wanted = preparation.base_dirs, preparation.directories
+    holding = preparation.holding
+    lines = [_CHECK_MADE]
+    lines += [f"anew {n} {quote(path)}\n" for n, path in enumerate(base_dirs)]
+    lines += [f"mkdir -p -- {join_words(chunk)} 2>/dev/null\n" for chunk in _chunks(wanted)]
+    lines += [f"mkdir -m 700 -- {join_words(chunk)} 2>/dev/null\n" for chunk in _chunks(holding)]
+    lines += [f"made {n} {quote(path)}\n" for n, path in enumerate(wanted, len(base_dirs))]
+    first = len(base_dirs) + len(wanted)
+    lines += [f"held {n} {quote(path)}\n" for n, path in enumerate(holding, first)]
+    directories = (quote(dirname(path)) for path in holding)
+    lines += [_REMOVE_STALE, *(f"remove_stale {directory}\n" for directory in directories)]
+    return script("".join((*lines, "true\n")))
+
+
+def parse_prepared(preparation: Preparation, body: bytes) -> dict[str, str]:
+    """Return, for each directory that could not be made, what ``mkdir`` said."""
+    paths = [*preparation.base_dirs, *preparation.directories]
+    paths += [dirname(path) for path in preparation.holding]
+    failures: dict[str, str] = {}
+    for line in filter(None, to_text(body).split("\n")):
+        number, _, message = line.partition(" ")
+        failures.setdefault(paths[int(number)], message.strip())
+    return failures
+
+
+_FINISH = r"""
+export LC_ALL=C
+if command -v openssl >/dev/null; then
+    hasher='openssl dgst -sha1 -r'
+else
+    hasher='sha1sum -b'
+fi
+spread() {
+    first=$1
+    shift
+    tee -- "$@" <"$first" >/dev/null
+}
+odd() {
+    found=$($hasher 2>/dev/null <"$4")
+    if [ "${found%% *}" = "$2" ]; then
+        chmod "$3" "$4"
+        # Into a directory of that name mv would move it, not replace it.
+        if [ -d "$5" ] || ! mv -f -- "$4" "$5"; then
+            echo "left $1"
+        fi
+    else
+        echo "bad $1"
+    fi
+    rm -f -- "$4"
+}
+move() {
+    cd "$1" && shift && mv -f -- "$@" ..
+    cd /
+}
+left() {
+    [ -d "$1" ] || return 0
+    for path in "$1"/* "$1"/.*; do
+        case $path in
+        */. | */..) continue ;;
+        esac
+        [ -e "$path" ] && printf 'left at %s\n' "$path"
+    done
+    rm -rf -- "$1"
+}
+"""
+
+_VERIFY = r"""
+cat >"$scratch/held" {held}
+[ "$(wc -l <"$scratch/held")" -eq {count} ] || exit 1
+cut -d ' ' -f 4- "$scratch/held" | tr '\n' '\0' | xargs -0 {hasher} | awk '
+    NR == FNR {
+        path = substr($0, length($1) + length($2) + length($3) + 4)
+        number[path] = $1
+        digest[path] = $2
+        mode[path] = $3
+        next
+    }
+    {
+        path = substr($0, length($1) + 3)
+        if (!(path in digest) || $1 "" != digest[path] "") next
+        print path | ("tr \"\\n\" \"\\0\" | xargs -0 chmod " mode[path] " --")
+        delete digest[path]
+    }
+    END {
+        for (path in digest) {
+            print "bad", number[path]
+            print path | "tr \"\\n\" \"\\0\" | xargs -0 rm -f --"
+        }
+    }' "$scratch/held" - || exit 1
+"""
+
+
+def finish_script(held: Sequence[Held], gmac_key: bytes) -> Script:
+    """Return the script that verifies the held files and renames those that are right."""
+    plain = [(n, h) for n, h in enumerate(held) if fits_a_line(h.copy.destination)]
+    odd = [(n, h) for n, h in enumerate(held) if not fits_a_line(h.copy.destination)]
+    lines = [_FINISH, *_spread_lines(held)]
+    for n, h in odd:
+        words = (str(n), h.digest, f"{h.copy.mode:o}", h.path, h.copy.destination)
+        lines.append(f"odd {join_words(words)}\n")
+    if plain:
+        lines.append("scratch=$(mktemp -d) || exit 1\ntrap 'rm -rf \"$scratch\"' EXIT\n")
+        for by, hasher in _HASHERS.items():
+            lines.extend(_verify_lines([(n, h) for n, h in plain if h.algorithm is by], hasher))
+        lines.append(_KEYED.replace("{key}", gmac_key.hex()))
+        for n, h in plain:
+            if h.algorithm is Algorithm.GMAC:
+                keyed = (str(n), h.digest.upper(), f"{h.copy.mode:o}", h.path)
+                lines.append(f"keyed {join_words(keyed)}\n")
+        lines.extend(_move_lines([h for _, h in plain]))
+    holding = _holding_directories(held)
+    lines.extend(f"rmdir -- {join_words(chunk)} 2>/dev/null\n" for chunk in _chunks(holding))
+    lines.extend(f"left {quote(directory)}\n" for directory in holding)
+    return script("".join(lines))
+
+
+_HASHERS = {Algorithm.SHA1: "$hasher", Algorithm.XXH128: "xxhsum -H2"}
+
+_KEYED = r"""
+keyed() {
+    found=$(openssl mac -cipher AES-128-GCM -macopt hexkey:{key} \
+        -macopt hexiv:000000000000000000000000 -in "$4" GMAC)
+    if [ "$found" = "$2" ]; then
+        chmod "$3" "$4"
+    else
+        echo "bad $1"
+        rm -f -- "$4"
+    fi
+}
+"""
+
+
+def _verify_lines(held: Sequence[tuple[int, Held]], hasher: str) -> Iterator[str]:
+    """Verify many files with one process."""
+    if held:
+        table = [f"{n} {h.digest} {h.copy.mode:o} {h.path}" for n, h in held]
+        verify = _VERIFY.replace("{count}", str(len(table))).replace("{hasher}", hasher)
+        yield verify.replace("{held}", here_document(table), 1)
+
+
+def _spread_lines(held: Sequence[Held]) -> Iterator[str]:
+    places: dict[str, list[str]] = defaultdict(list)
+    for h in held:
+        if h.same_as is not None:
+            places[h.same_as].append(h.path)
+    for first, others in places.items():
+        for chunk in _chunks(others):
+            yield f"spread {quote(first)} {join_words(chunk)}\n"
+
+
+def _move_lines(held: Sequence[Held]) -> Iterator[str]:
+    names: dict[str, list[str]] = defaultdict(list)
+    for h in held:
+        names[dirname(h.path)].append(basename(h.path))
+    for directory, inside in names.items():
+        for chunk in _chunks(inside):
+            yield f"move {quote(directory)} {join_words(chunk)}\n"
+
+
+def _chunks(words: Sequence[str], size: int = 400) -> Iterator[Sequence[str]]:
+    """Cut into pieces that fit one argument list: 400 words of at most 255 bytes, or 4096."""
+    for start in range(0, len(words), size):
+        yield words[start : start + size]
+
+
+class InstallFailure(Enum):
+    """Why a file that was sent did not become the destination."""
+
+    DIGEST = "what arrived is not what was sent: it was left out"
+    RENAME = "could not be renamed into place"
+
+
+def parse_finished(held: Sequence[Held], body: bytes) -> dict[int, InstallFailure]:
+    """Return the failures by number in ``held``; no entry means the file is in place."""
+    by_path = {h.path: n for n, h in enumerate(held)}
+    failures: dict[int, InstallFailure] = {}
+    for line in to_text(body).split("\n"):
+        match line.split(" ", 2):
+            case ["bad", number]:
+                failures[int(number)] = InstallFailure.DIGEST
+            case ["left", "at", path] if path in by_path:
+                failures.setdefault(by_path[path], InstallFailure.RENAME)
+            case ["left", number] if number.isdigit():
+                failures[int(number)] = InstallFailure.RENAME
+    return failures
+
+
+def discard_script(held: Sequence[Held]) -> Script:
+    """Return the script that removes what an abandoned copy has left behind."""
+    holding = _holding_directories(held)
+    return script("".join(f"rm -rf -- {join_words(chunk)}\n" for chunk in _chunks(holding)))
+
+
+def remove_script(directories: Sequence[str]) -> Script:
+    """Return the script that removes directories that this run has made."""
+    return script(f"rm -rf -- {join_words(directories)}\n")

@@ -1,0 +1,276 @@
+"""What is remembered between runs: the SHA-1 a file had under a signature, here and on each host.
+
+A signature (device, inode, size, mtime, ctime) that is unchanged means unchanged content: ctime
+can't be set from user space. An entry is made only where that holds:
+
+- the file system is one that keeps such times itself (`TRUSTED_FILE_SYSTEMS`: no network, no FUSE);
+- its times have fractions of a second (busybox's ``stat`` shows none);
+- the file was at rest: when it was looked at, its mtime and ctime were more than `AT_REST_S` older
+  than the clock of the file system. Else a change in the same tick of the clock could go unseen
+  (git's "racy" rule: Documentation/technical/racy-git.txt).
+
+Entries of a host are bound to its host key, its machine-id and the account. The ledger is a cache:
+one that is lost, corrupt, locked or read-only costs time, never truth. ``--rehash`` ignores it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple
+from typing import NamedTuple
+
+from fastrr.model import Signature, SourceFile
+
+logger = logging.getLogger(__name__)
+
+AT_REST_S = 2.0
+KEEP_DAYS = 90
+BUSY_TIMEOUT_S = 5.0
+
+TRUSTED_FILE_SYSTEMS = frozenset(
+    {"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "jfs", "overlay", "ramfs", "reiserfs"}
+    | {"tmpfs", "xfs", "zfs"}
+)
+
+_VERSION = 1
+_SCHEMA = f"""
+CREATE TABLE local (path BLOB PRIMARY KEY, signature TEXT, sha1 TEXT, day INTEGER) WITHOUT ROWID;
+CREATE TABLE remote (
+    host TEXT, path BLOB, machine TEXT, signature TEXT, sha1 TEXT, day INTEGER,
+    PRIMARY KEY (host, path)
+) WITHOUT ROWID;
+PRAGMA user_version = {_VERSION};
+"""
+
+
+class LocalEntry(NamedTuple):
+    """A local file that was read."""
+
+    path: str
+    signature: Signature
+    sha1: str
+
+
+class RemoteEntry(NamedTuple):
+    """A file on a host, as it was when its digest was computed."""
+
+    signature: Signature
+    sha1: str
+    machine: str
+    """Its host's machine-id."""
+
+
+def at_rest(signature: Signature, clock_ns: int) -> bool:
+    """Tell whether a file had not been touched for long enough, by the clock it is timed with."""
+    touched = max(signature.mtime_ns, signature.ctime_ns)
+    return clock_ns - touched > AT_REST_S * 1e9 and signature.ctime_ns % 10**9 != 0
+
+
+def default_path() -> str:
+    """Where the ledger is kept: in the user's cache (XDG Base Directory Specification)."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return os.path.join(cache, "fastrr", "ledger.sqlite")
+
+
+class Ledger:
+    """The file. Each process and thread opens it for itself, for as long as it needs it."""
+
+    def __init__(self, path: str | None) -> None:
+        self._path = path
+        """None: there is nothing to remember, and nothing will be."""
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection | None]:
+        """Open the file for the time inside; yield None where that can't be done."""
+        if self._path is None:
+            yield None
+            return
+        try:
+            connection = _connect(self._path)
+        except (sqlite3.Error, OSError) as error:
+            self._complain(error)
+            yield None
+            return
+        with contextlib.closing(connection):
+            try:
+                yield connection
+            except (sqlite3.Error, ValueError, TypeError) as error:  # what is in it may be anything
+                self._complain(error)
+
+    def _complain(self, error: Exception) -> None:
+        """Note that the ledger could not be used; if it is damaged, begin a new one next time."""
+        logger.debug("the ledger %s can't be used: %s", self._path, error)
+        if self._path and not isinstance(error, (sqlite3.OperationalError, OSError)):
+            _forget(self._path)
+
+    def remote(self, host: str) -> dict[str, RemoteEntry]:
+        """Return what is known of a host's files, by path; ``host`` is its identity."""
+        found: dict[str, RemoteEntry] = {}
+
+        def take(path: bytes, machine: str, signature: str, sha1: str) -> None:
+            found[os.fsdecode(path)] = RemoteEntry(_parsed(signature), sha1, machine)
+
+        query = "SELECT path, machine, signature, sha1 FROM remote WHERE host = ?"
+        self._read(query, [(host,)], take)
+        return found
+
+    def store_remote(self, host: str, entries: Mapping[str, RemoteEntry]) -> None:
+        """Remember files of a host, by path."""
+        today = _today()
+        rows = [
+            (host, os.fsencode(path), entry.machine, _text(entry.signature), entry.sha1, today)
+            for path, entry in entries.items()
+        ]
+        self._write("INSERT OR REPLACE INTO remote VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    def local(self, paths: Iterable[str]) -> dict[str, LocalEntry]:
+        """Return what is known of local files, by path."""
+        found: dict[str, LocalEntry] = {}
+
+        def take(path: bytes, signature: str, sha1: str) -> None:
+            name = os.fsdecode(path)
+            found[name] = LocalEntry(name, _parsed(signature), sha1)
+
+        query = "SELECT path, signature, sha1 FROM local WHERE path = ?"
+        self._read(query, ((os.fsencode(path),) for path in paths), take)
+        return found
+
+    def store_local(self, entries: Sequence[LocalEntry]) -> None:
+        """Remember local files."""
+        today = _today()
+        rows = [(os.fsencode(e.path), _text(e.signature), e.sha1, today) for e in entries]
+        self._write("INSERT OR REPLACE INTO local VALUES (?, ?, ?, ?)", rows)
+
+    def _read(
+        self, query: str, keys: Iterable[tuple[object, ...]], take: Callable[..., None]
+    ) -> None:
+        with self._open() as connection:
+            if connection is not None:
+                for key in keys:
+                    for row in connection.execute(query, key):
+                        take(*row)
+
+    def _write(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
+        if not rows:
+            return
+        with self._open() as connection:
+            if connection is None:
+                return
+            with connection:
+                connection.executemany(statement, rows)
+                _forget_old(connection)
+
+
+class LocalLedger:
+    """The ledger's view of local files, by the rules of this module."""
+
+    def __init__(self, ledger: Ledger, *, ignore: bool = False) -> None:
+        self._ledger = ledger
+        self._ignore = ignore
+
+    def look_up(self, files: Sequence[SourceFile]) -> dict[str, str]:
+        """Return the SHA-1 of those files that are as they were when it was computed."""
+        if self._ignore:
+            return {}
+        known = self._ledger.local(file.path for file in files)
+        return {
+            file.path: entry.sha1
+            for file in files
+            if (entry := known.get(file.path)) and entry.signature == file.signature
+        }
+
+    def store(self, entries: Sequence[LocalEntry]) -> None:
+        """Remember those that were at rest, on file systems that can be trusted."""
+        if not entries:
+            return
+        mounts = Mounts()
+        now = time.time_ns()
+        self._ledger.store_local(
+            [
+                entry
+                for entry in entries
+                if at_rest(entry.signature, now)
+                and mounts.file_system_of(entry.path) in TRUSTED_FILE_SYSTEMS
+            ]
+        )
+
+
+class Mounts:
+    """The mounted file systems of this machine (proc_pid_mountinfo(5)); none without a /proc.
+
+    They are told by path, not by device: that of a file on btrfs is not that of its mount.
+    """
+
+    def __init__(self, table: str = "/proc/self/mountinfo") -> None:
+        self._types: dict[str, str] = {}
+        self._known: dict[str, str | None] = {}
+        with contextlib.suppress(OSError), open(table, encoding="utf-8", errors="replace") as file:
+            for line in file:
+                fields = line.split(" ")
+                point = fields[4].replace("\\040", " ")
+                self._types[point] = fields[fields.index("-") + 1]
+
+    def file_system_of(self, path: str) -> str | None:
+        """Return the type of the file system that the file at ``path`` is on, if that is known."""
+        directory = os.path.dirname(os.path.realpath(path))
+        if directory not in self._known:
+            point = directory
+            while point not in self._types and point != "/":
+                point = os.path.dirname(point)
+            self._known[directory] = self._types.get(point)
+        return self._known[directory]
+
+
+def _text(signature: Signature) -> str:
+    """A signature as one value: inodes may be beyond what an INTEGER of SQLite holds."""
+    return " ".join(map(str, astuple(signature)))
+
+
+def _parsed(text: str) -> Signature:
+    return Signature(*map(int, text.split(" ")))
+
+
+def _today() -> int:
+    return int(time.time() // 86400)
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    try:
+        connection.execute("PRAGMA synchronous = OFF")
+        if connection.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
+            _create(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    """Make the tables; another process may be doing the same."""
+    connection.execute("BEGIN IMMEDIATE")
+    if connection.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
+        for statement in filter(str.strip, _SCHEMA.split(";")):
+            connection.execute(statement)
+    connection.execute("COMMIT")
+
+
+def _forget_old(connection: sqlite3.Connection) -> None:
+    """Once a day, forget what was learned too long ago. The day is kept in ``application_id``."""
+    today = _today()
+    if connection.execute("PRAGMA application_id").fetchone()[0] != today:
+        connection.execute("DELETE FROM local WHERE day < ?", (today - KEEP_DAYS,))
+        connection.execute("DELETE FROM remote WHERE day < ?", (today - KEEP_DAYS,))
+        connection.execute(f"PRAGMA application_id = {today}")
+
+
+def _forget(path: str) -> None:
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        with contextlib.suppress(OSError):
+            os.unlink(path + suffix)

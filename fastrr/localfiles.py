@@ -1,0 +1,121 @@
+"""The digests of local files: each file is read once a run, however many hosts want it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+
+from fastrr.digests import Unsteady, digest
+from fastrr.errors import UsageError
+from fastrr.ledger import LocalEntry, LocalLedger
+from fastrr.model import Algorithm, SourceFile
+
+BATCH_BYTES = 4 << 20
+BATCH_FILES = 256
+"""Small files are read by the batch: handing one over to a thread costs more than hashing it."""
+
+_Outcome = dict[str, str | OSError]
+"""By path: the digest, or why there is none."""
+
+
+class LocalFiles:
+    """Hashes files in threads (which let go of the GIL for it), or knows their digests already.
+
+    Used by one thread.
+    """
+
+    def __init__(
+        self, sources: Mapping[str, SourceFile], gmac_key: bytes, ledger: LocalLedger
+    ) -> None:
+        self._sources = sources
+        self._gmac_key = gmac_key
+        self._ledger = ledger
+        self._threads = ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
+        self._abandon = threading.Event()
+        self._known: dict[tuple[Algorithm, str], str | OSError] = {}
+        self._pending: dict[tuple[Algorithm, str], Future[_Outcome]] = {}
+        self._learned: list[LocalEntry] = []
+
+    def want(self, algorithm: Algorithm, paths: Iterable[str]) -> None:
+        """Begin to hash those of ``paths`` that are not known or under way."""
+        new = [
+            path
+            for path in paths
+            if (algorithm, path) not in self._known and (algorithm, path) not in self._pending
+        ]
+        if algorithm is Algorithm.SHA1:
+            for path, sha1 in self._ledger.look_up([self._sources[path] for path in new]).items():
+                self._known[algorithm, path] = sha1
+            new = [path for path in new if (algorithm, path) not in self._known]
+        for batch in self._batches(new):
+            future = self._threads.submit(self._hash, algorithm, batch)
+            self._pending.update(dict.fromkeys(((algorithm, path) for path in batch), future))
+
+    def collect(
+        self, algorithm: Algorithm, paths: Iterable[str], while_waiting: Callable[[], None]
+    ) -> dict[str, str]:
+        """Return the digest of each of ``paths``, once all are known.
+
+        ``while_waiting`` is called now and then, and may raise to stop waiting.
+
+        :raises UsageError: when files can't be read any more, naming them all.
+        """
+        wanted = list(paths)
+        self.want(algorithm, wanted)
+        under_way = {f for path in wanted if (f := self._pending.get((algorithm, path)))}
+        while under_way:
+            done, under_way = wait(under_way, timeout=0.1)
+            for future in done:
+                self._take(algorithm, future.result())
+            while_waiting()
+        digests: dict[str, str] = {}
+        unreadable: list[str] = []
+        for path in wanted:
+            known = self._known[algorithm, path]
+            if isinstance(known, OSError):
+                unreadable.append(f"{path} can't be read: {known.strerror or known}")
+            else:
+                digests[path] = known
+        if unreadable:
+            raise UsageError("\n".join(unreadable))
+        return digests
+
+    def close(self) -> None:
+        """Stop hashing, and let the ledger keep what was learned."""
+        self._abandon.set()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._ledger.store(self._learned)
+
+    def _take(self, algorithm: Algorithm, outcome: _Outcome) -> None:
+        for path, known in outcome.items():
+            self._known[algorithm, path] = known
+            self._pending.pop((algorithm, path), None)
+
+    def _batches(self, paths: Iterable[str]) -> Iterator[list[str]]:
+        batch: list[str] = []
+        size = 0
+        for path in paths:
+            batch.append(path)
+            size += self._sources[path].size
+            if size >= BATCH_BYTES or len(batch) >= BATCH_FILES:
+                yield batch
+                batch, size = [], 0
+        if batch:
+            yield batch
+
+    def _hash(self, algorithm: Algorithm, paths: list[str]) -> _Outcome:
+        outcome: _Outcome = {}
+        for path in paths:
+            try:
+                value, signature = digest(path, algorithm, self._gmac_key, self._abandon)
+            except OSError as error:
+                outcome[path] = error
+            except Unsteady:
+                outcome[path] = OSError(None, "it changes while it is being read")
+            else:
+                outcome[path] = value
+                if algorithm is Algorithm.SHA1:
+                    self._learned.append(LocalEntry(path, signature, value))
+        return outcome

@@ -1,0 +1,464 @@
+"""The check step's one round trip: the script that looks at a host, and the parser of its answer.
+
+Pure. The script changes nothing on the host but for a scratch directory, which it removes again:
+what is to be made is made when every host has passed. All files are looked at by one
+``stat`` and hashed by one ``openssl`` (``sha1sum`` where there is none), however many there are:
+
+1. the wanted sizes and paths travel as a here-document; ``stat`` describes what exists;
+2. ``awk`` joins the two and lists the regular files whose size is the wanted one;
+3. these, and only these, are hashed;
+4. a second ``awk`` prints one line a file, by its number in the list: no path travels back.
+
+Paths that line-based tools garble (`fits_a_line`) and symbolic links are looked at one by one;
+there are hardly ever any. No path needs a ``--`` before it (which openssl 1.0 does not know): all
+start with ``/`` or ``./``.
+
+Not guaranteed: that the host looks the same a moment later. The copy step therefore verifies
+what it wrote, and never what was there before.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from posixpath import dirname
+
+from fastrr.model import MISSING, FileKind, HostPlan, RemoteFile, Signature, SourceFile
+from fastrr.screen import parse_sessions
+from fastrr.shell import Script, fits_a_line, here_document, quote, script, to_bytes, to_text
+
+TOOLS = ("screen", "openssl", "sha1sum", "tar", "rsync", "xxhsum", "systemd-run")
+ASK_FOR_OPENSSL_3_FROM_BYTES = 1 << 22
+"""Only for large files it matters which openssl it is, and asking costs a process."""
+REQUIRED_TOOLS = ("awk", "df", "mktemp", "mv", "sed", "stat", "tr", "xargs")
+
+_LOOK_AT_HOST = r"""
+cd 2>/dev/null || cd /
+node=$(uname -n)
+printf '%s\n' "home $PWD" "node $node" "uid $(id -u)" \
+    "state ${XDG_STATE_HOME:-$HOME/.local/state}/fastrr/$node" \
+    "tmp ${TMPDIR:-/tmp}" \
+    "screendir ${SCREENDIR-}"
+if [ -r /proc/sys/kernel/random/boot_id ]; then
+    read -r boot </proc/sys/kernel/random/boot_id
+    echo "boot $boot"
+fi
+if [ -r /etc/machine-id ]; then
+    read -r machine </etc/machine-id
+    echo "machine $machine"
+fi
+if {openssl_version} && command -v openssl >/dev/null; then
+    echo "openssl $(openssl version)"
+fi
+for tool in {tools}; do
+    printf 'tool %s ' "$tool"
+    command -v "$tool" || echo
+done
+if command -v loginctl >/dev/null; then
+    echo "loginctl $(loginctl show-session -p KillUserProcesses 2>/dev/null)"
+fi
+echo "== sessions"
+if command -v screen >/dev/null; then
+    LC_ALL=C screen -ls 2>&1
+fi
+export LC_ALL=C
+newline='
+'
+seen=
+look() {
+    p=$1
+    while [ ! -e "$p" ] && [ ! -L "$p" ]; do
+        p=${p%/*}
+        [ -n "$p" ] || p=/
+    done
+    if [ ! -d "$p" ]; then
+        echo "file ${#p}"
+    elif [ ! -w "$p" ] || [ ! -x "$p" ]; then
+        echo "denied ${#p}"
+    else
+        echo "good ${#p}"
+        case $newline$seen in
+        *"$newline$p$newline"*) ;;
+        *) seen=$seen$p$newline ;;
+        esac
+    fi
+}
+echo "== state"
+look "${XDG_STATE_HOME:-$HOME/.local/state}/fastrr/$node"
+seen=
+"""
+
+_FREE_SPACE = r"""
+echo "== space"
+printf '%s' "$seen"
+echo "== df"
+(
+    IFS=$newline
+    set -f
+    df -PTk -- $seen 2>/dev/null || df -Pk -- $seen 2>/dev/null
+)
+"""
+
+_FORMAT = r"""
+hashing={hashing}
+case $(stat -c %.9Y / 2>/dev/null) in
+*.?????????) format='%f %s %.9Y %.9Z %i %d' ;;
+*) format='%f %s %Y %Z %i %d' ;;
+esac
+if command -v openssl >/dev/null; then
+    hasher='openssl dgst -sha1 -r'
+else
+    hasher='sha1sum -b'
+fi
+inspect() {
+    number=$1 size=$2 target=$3 link=
+    if [ -L "$3" ]; then
+        # The dot keeps newlines at the end of the name.
+        target=$(readlink -f -- "$3" && echo .) || target=
+        target=${target%??}
+        link=$(printf '%s' "$target" | tr '\n' '\001')
+    fi
+    printf '%s %s\n' "$number" "$link"
+    if [ -z "$target" ]; then
+        echo "broken"
+    elif found=$(stat -c "$format" -- "$target" 2>/dev/null); then
+        digest=
+        case $hashing:$found in
+        "true:8"???" $size "*) digest=$($hasher 2>/dev/null <"$target") ;;
+        esac
+        echo "$found ${digest%% *}"
+    else
+        echo "missing"
+    fi
+}
+"""
+
+_LOOK_AT_FILES = r"""
+scratch=$(mktemp -d) || exit 1
+trap 'rm -rf "$scratch"' EXIT
+cat >"$scratch/wanted" {wanted}
+: >"$scratch/links"
+: >"$scratch/same"
+: >"$scratch/digests"
+{
+    echo "$scratch/wanted"
+    sed 's/^[^ ]* [^ ]* [^ ]* //' "$scratch/wanted"
+} | tr '\n' '\0' | xargs -0 stat -c "$format %n" -- >"$scratch/found" 2>/dev/null
+awk -v links="$scratch/links" -v same="$scratch/same" '
+    FILENAME ~ /wanted$/ {
+        path = substr($0, length($1) + length($2) + length($3) + 4)
+        number[path] = $1
+        size[path] = $2
+        known[path] = $3
+        next
+    }
+    {
+        path = $0
+        for (i = 0; i < 6; i++) path = substr(path, index(path, " ") + 1)
+        if ($1 ~ /^a...$/) print number[path], size[path], path >links
+        else if ($1 !~ /^8...$/ || ($2 "") != (size[path] "")) next
+        else if ($3 "/" $4 "/" $5 "/" $6 != known[path]) print path >same
+    }' "$scratch/wanted" "$scratch/found"
+if "$hashing" && [ -s "$scratch/same" ]; then
+    tr '\n' '\0' <"$scratch/same" | xargs -0 $hasher >"$scratch/digests" 2>/dev/null
+fi
+echo "== files"
+awk '
+    FILENAME ~ /wanted$/ {
+        number[substr($0, length($1) + length($2) + length($3) + 4)] = $1
+        next
+    }
+    FILENAME ~ /digests$/ { digest[substr($0, 43)] = $1; next }
+    {
+        path = $0
+        for (i = 0; i < 6; i++) path = substr(path, index(path, " ") + 1)
+        if (!(path in number)) number[path] = "clock"
+        print number[path], $1, $2, $3, $4, $5, $6, digest[path]
+    }' "$scratch/wanted" "$scratch/digests" "$scratch/found"
+echo "== followed"
+while IFS= read -r line; do
+    path=${line#* }
+    inspect "${line%% *}" "${path%% *}" "${path#* }"
+done <"$scratch/links"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """A file system: where it is mounted and how many bytes an ordinary user may still write."""
+
+    mount: str
+    free_bytes: int
+    kind: str = ""
+    """The type of the file system; empty where ``df`` does not tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryFacts:
+    """Where a wanted directory will be made, or why it can't be.
+
+    ``ancestor`` is the directory itself where it exists, else its nearest parent that does.
+    ``trouble`` is None, ``"file"`` (the ancestor is no directory) or ``"denied"`` (not ours to
+    write to).
+    """
+
+    ancestor: str
+    trouble: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What the check found out about a host, but for its files."""
+
+    home: str
+    node: str
+    uid: str
+    state_directory: str
+    """Directory below which each session keeps the state of its components."""
+    state_trouble: str | None = None
+    """Why it can't be made or written to."""
+    boot: str = ""
+    machine: str = ""
+    """Its machine-id (machine-id(5))."""
+    openssl: str = ""
+    """What ``openssl version`` says, where it was asked."""
+    clock_ns: int = 0
+    """The time there, as new files are given it; 0 where no files were looked at."""
+    screen_directory: str = ""
+    tools: Mapping[str, str] = field(default_factory=dict)
+    """Path of each tool of `TOOLS` and `REQUIRED_TOOLS` that is there."""
+    sessions: tuple[str, ...] = ()
+    """All ``pid.name`` of the account's screen sessions, dead ones included."""
+    screen_trouble: str | None = None
+    """What screen says when it can't use its socket directory."""
+    kills_user_processes: bool = False
+    """systemd-logind ends what a user left running at logout (logind.conf(5))."""
+    temporary_directory: str = ""
+    directories: Mapping[str, DirectoryFacts] = field(default_factory=dict)
+    """By path as in the plan: directories, and parents of files."""
+    space: Mapping[str, Space] = field(default_factory=dict)
+    """By `DirectoryFacts.ancestor`."""
+
+    def file_system_of(self, directory: str) -> str:
+        """The type of the file system of a directory of the plan; empty if it is not known."""
+        facts = self.directories.get(directory)
+        space = self.space.get(facts.ancestor) if facts else None
+        return space.kind if space else ""
+
+    @property
+    def account(self) -> tuple[str, ...]:
+        """Tells apart machine and account: two hosts with the same are one."""
+        return (self.boot, self.node, self.uid, self.home, self.screen_directory)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The parsed answer of the probe: facts, and what is at each destination, in plan order."""
+
+    facts: HostFacts
+    files: tuple[RemoteFile, ...]
+
+
+def needed_directories(plan: HostPlan) -> tuple[str, ...]:
+    """The directories a plan needs, outside temporary base_dirs, without doubles."""
+    return tuple(
+        dict.fromkeys((*plan.directories, *(dirname(target.destination) for target in plan.files)))
+    )
+
+
+def probe_script(
+    plan: HostPlan,
+    sources: Mapping[str, SourceFile],
+    hashing: bool = True,
+    known: Mapping[str, Signature] | None = None,
+) -> Script:
+    """Return the script that looks at everything ``plan`` touches.
+
+    ``hashing``: compute the digest of each destination that has the size of its source, unless
+    ``known`` has, by destination, the signature that it still has.
+    """
+    known = known or {}
+    wanted_files = (*plan.files, *(target for fresh in plan.fresh for target in fresh.files))
+    large = any(sources[t.source].size >= ASK_FOR_OPENSSL_3_FROM_BYTES for t in wanted_files)
+    lines = [
+        _LOOK_AT_HOST.replace("{tools}", " ".join((*TOOLS, *REQUIRED_TOOLS))).replace(
+            "{openssl_version}", "true" if large else "false"
+        )
+    ]
+    if directories := needed_directories(plan):
+        lines.append('echo "== directories"\n')
+        lines.extend(f"look {quote(directory)}\n" for directory in directories)
+        lines.append(_FREE_SPACE)
+    if plan.files:
+        lines.append(_FORMAT.replace("{hashing}", "true" if hashing else "false"))
+    wanted = [(n, sources[t.source].size, t.destination) for n, t in enumerate(plan.files)]
+    if plain := [
+        f"{n} {size} {_times(known.get(path))} {path}"
+        for n, size, path in wanted
+        if fits_a_line(path)
+    ]:
+        lines.append(_LOOK_AT_FILES.replace("{wanted}", here_document(plain), 1))
+    if odd := [(n, size, path) for n, size, path in wanted if not fits_a_line(path)]:
+        lines.append('echo "== followed"\n')
+        lines.extend(f"inspect {n} {size} {quote(path)}\n" for n, size, path in odd)
+    return script("".join((*lines, "true\n")))
+
+
+def _times(signature: Signature | None) -> str:
+    """The part of a signature besides the size, as the first ``awk`` puts it together."""
+    if signature is None:
+        return "-"
+    times = (signature.mtime_ns, signature.ctime_ns)
+    mtime, ctime = (f"{ns // 10**9}.{ns % 10**9:09d}" for ns in times)
+    return f"{mtime}/{ctime}/{signature.inode}/{signature.device}"
+
+
+class UnreadableAnswer(ValueError):
+    """The host's answer does not have the form the script gives it."""
+
+
+def parse_answer(plan: HostPlan, body: bytes) -> Answer:
+    """Parse what the script made by `probe_script` for the same plan printed.
+
+    :raises UnreadableAnswer: when it is cut short or was mixed with other output.
+    """
+    sections = _sections(to_text(body))
+    try:
+        return Answer(_facts(plan, sections), _files(plan, sections))
+    except (KeyError, ValueError, IndexError) as error:
+        raise UnreadableAnswer(f"{type(error).__name__}: {error}") from error
+
+
+def _sections(text: str) -> dict[str, list[str]]:
+    sections: dict[str, list[str]] = {"": []}
+    current = sections[""]
+    for line in text.removesuffix("\n").split("\n"):
+        if line.startswith("== "):
+            current = sections.setdefault(line[3:], [])
+        else:
+            current.append(line)
+    return sections
+
+
+def _facts(plan: HostPlan, sections: Mapping[str, list[str]]) -> HostFacts:
+    values: dict[str, str] = {}
+    tools: dict[str, str] = {}
+    for line in sections[""]:
+        key, _, value = line.partition(" ")
+        if key == "tool":
+            tool, _, path = value.partition(" ")
+            if path:
+                tools[tool] = path
+        elif key:
+            values[key] = value
+    sessions, screen_trouble = parse_sessions("\n".join(sections["sessions"]))
+    return HostFacts(
+        home=values["home"],
+        node=values["node"],
+        uid=values["uid"],
+        state_directory=values["state"],
+        state_trouble=_state_trouble(values["state"], sections["state"][0]),
+        boot=values.get("boot", ""),
+        machine=values.get("machine", ""),
+        openssl=values.get("openssl", ""),
+        clock_ns=_clock(sections.get("files", ())),
+        screen_directory=values["screendir"],
+        tools=tools,
+        sessions=sessions,
+        screen_trouble=screen_trouble if "screen" in tools else None,
+        kills_user_processes=values.get("loginctl") == "KillUserProcesses=yes",
+        temporary_directory=values["tmp"],
+        directories=_directories(plan, sections),
+        space=_space(sections),
+    )
+
+
+def _state_trouble(directory: str, line: str) -> str | None:
+    found = _directory(directory, line)
+    if found.trouble is None:
+        return None
+    what = "is no directory" if found.trouble == "file" else "may not be written to"
+    return f"{found.ancestor} {what}"
+
+
+def _directory(path: str, line: str) -> DirectoryFacts:
+    state, length = line.split(" ")
+    ancestor = to_text(to_bytes(path)[: int(length)])
+    return DirectoryFacts(ancestor, None if state == "good" else state)
+
+
+def _directories(plan: HostPlan, sections: Mapping[str, list[str]]) -> dict[str, DirectoryFacts]:
+    wanted = needed_directories(plan)
+    if not wanted:
+        return {}
+    lines = sections["directories"]
+    return {path: _directory(path, line) for path, line in zip(wanted, lines, strict=True)}
+
+
+_DF_LINE = re.compile(r"^.*?(?:\s+([A-Za-z]\S*))?\s+\d+\s+-?\d+\s+(-?\d+)\s+(?:\d+%|-)\s+(/.*)$")
+
+
+def _clock(lines: Iterable[str]) -> int:
+    """Find out the time from the file that was made just then."""
+    for line in lines:
+        if line.startswith("clock "):
+            signature = _described(line.removeprefix("clock ")).signature
+            return signature.ctime_ns if signature else 0
+    return 0
+
+
+def _space(sections: Mapping[str, list[str]]) -> dict[str, Space]:
+    ancestors = sections.get("space", [])
+    matches = [match for line in sections.get("df", []) if (match := _DF_LINE.match(line))]
+    if len(matches) != len(ancestors):
+        return {}
+    return {
+        ancestor: Space(match[3], int(match[2]) * 1024, match[1] or "")
+        for ancestor, match in zip(ancestors, matches, strict=True)
+    }
+
+
+def _files(plan: HostPlan, sections: Mapping[str, list[str]]) -> tuple[RemoteFile, ...]:
+    if not plan.files:
+        return ()
+    plain = {n for n, target in enumerate(plan.files) if fits_a_line(target.destination)}
+    found: dict[int, RemoteFile] = {}
+    for line in sections["files"] if plain else ():
+        if line and not line.startswith("clock "):
+            number, _, description = line.partition(" ")
+            found[int(number)] = _described(description)
+    lines = [line for line in sections["followed"] if line]
+    for line, description in zip(lines[::2], lines[1::2], strict=True):
+        number, _, target = line.partition(" ")
+        link_to = target.replace("\1", "\n") or None
+        found[int(number)] = replace(_described(description), link_to=link_to)
+    if strangers := found.keys() - set(range(len(plan.files))):
+        raise ValueError(f"files that were not asked for: {sorted(strangers)}")
+    return tuple(found.get(n, MISSING) if n in plain else found[n] for n in range(len(plan.files)))
+
+
+def _described(description: str) -> RemoteFile:
+    """Parse ``mode size mtime ctime inode device [digest]``, mode in hex as by ``stat -c %f``."""
+    if description == "missing":
+        return MISSING
+    if description == "broken":
+        return RemoteFile(FileKind.OTHER)
+    mode, size, mtime, ctime, inode, device, *digest = description.split(" ")
+    kind = _KINDS.get(int(mode, 16) & 0o170000, FileKind.OTHER)
+    signature = Signature(int(size), _ns(mtime), _ns(ctime), int(inode), int(device))
+    return RemoteFile(kind, signature, digest[0] if digest and digest[0] else None)
+
+
+_KINDS = {0o100000: FileKind.FILE, 0o040000: FileKind.DIRECTORY}
+
+
+def _ns(time: str) -> int:
+    """Nanoseconds of ``stat``'s ``%.9Y`` (GNU) or of its whole seconds (busybox)."""
+    seconds, _, fraction = time.partition(".")
+    return int(seconds) * 10**9 + int(fraction.ljust(9, "0") or 0)
+
+
+def missing_tools(facts: HostFacts, names: Iterable[str] = REQUIRED_TOOLS) -> Sequence[str]:
+    """Those of ``names`` that the host does not have."""
+    return [name for name in names if name not in facts.tools]

@@ -1,0 +1,90 @@
+"""What the coordinator asks of a host, and what it gets back. Frozen values; see `hostsession`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fastrr.delta import Decision
+from fastrr.model import Algorithm
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Connect and look: → `Checked`."""
+
+    always_copy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A host that can take part in the run."""
+
+    account: tuple[str, ...]
+    sessions_to_end: tuple[str, ...]
+    """``pid.name`` of the earlier sessions of the run's name; none with ``--no-kill``."""
+    unsettled: tuple[str, ...] = ()
+    """Sources whose SHA-1 decides whether they are copied."""
+    abilities: frozenset[Algorithm] = frozenset()
+    """How copies can be verified there."""
+    problems: tuple[str, ...] = ()
+    """What stops the copies that are needed in any case."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decide:
+    """Say what to copy: → `Decision`."""
+
+    digests: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class EndSessions:
+    """End the earlier sessions of the run's name: → None."""
+
+
+@dataclass(frozen=True, slots=True)
+class CopyFiles:
+    """Make directories and copy: → `CopyReport`."""
+
+    decision: Decision
+    digests: Mapping[tuple[str, Algorithm], str]
+    """Of each source, by the algorithm that verifies it there."""
+
+
+@dataclass(frozen=True, slots=True)
+class CopyReport:
+    """What became of a host's copies."""
+
+    copied: int
+    bytes: int
+    """Sent for them; content wanted at several places counts once."""
+    failures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StartStage:
+    """Start the components of one stage: → tuple of `Started` and `NotStarted`."""
+
+    start_index: float
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Wait for the host's waited components: → None, and a `ComponentEnded` event for each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """See which other components have ended already: → None, and an event for each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Remove the temporary base_dirs: the run ends before anything was started. → None."""
+
+
+ONLY_WAITING = (Check, StartStage, Watch, Glance)
+"""Requests that leave nothing to clean up: when cancelled, their connection may be cut."""
+
+Request = Check | Decide | EndSessions | CopyFiles | StartStage | Watch | Glance | Discard

@@ -1,0 +1,117 @@
+"""Quoting and framing of what is sent to a POSIX shell. Pure.
+
+Everything fastrr runs on a host is a script for ``sh``, sent on standard input to
+`SHELL_COMMAND`: the account's login shell, be it csh or fish, only ever sees that one short
+command. ``sh`` reads the whole script before it runs any of it, and the script is one compound
+command: a connection that breaks half-way never runs half a script.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+SHELL_COMMAND = "exec sh -c 'eval \"$(cat)\"'"
+"""What the login shell is asked to run; understood alike by POSIX shells, csh, tcsh and fish.
+
+A plain ``exec sh`` would do, but bash reads a script from a pipe byte by byte: measured with
+1.8 MB of script, 0.70 s as ``bash`` and 0.26 s as ``bash -c 'eval "$(cat)"'`` (dash: 0.04, 0.05).
+"""
+
+_PLAIN_WORD = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
+
+
+def quote(text: str) -> str:
+    """Return ``text`` as one word of a POSIX shell (POSIX.1-2017, XCU 2.2.2, single-quotes).
+
+    :raises ValueError: for a NUL, which no argument of a Unix process can hold.
+    """
+    if "\0" in text:
+        raise ValueError("a NUL character can't be part of an argument")
+    if _PLAIN_WORD.fullmatch(text):
+        return text
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def join(words: Iterable[str]) -> str:
+    """Return ``words`` quoted and separated by spaces."""
+    return " ".join(quote(word) for word in words)
+
+
+def to_bytes(text: str) -> bytes:
+    """Encode as Python decodes file names and arguments: UTF-8, stray bytes as surrogates."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def to_text(data: bytes) -> str:
+    """Undo `to_bytes`: every byte sequence survives the round trip."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def here_document(lines: Sequence[str]) -> str:
+    """Return a redirection ``<<'MARK'`` with ``lines`` as its literal content.
+
+    The caller puts it at the end of a command line. No line may hold a newline.
+    """
+    mark = "FASTRR_END_OF_LINES"
+    while mark in lines:
+        mark += "_"
+    body = "".join(f"{line}\n" for line in lines)
+    return f"<<'{mark}'\n{body}{mark}\n"
+
+
+def fits_a_line(path: str) -> bool:
+    """Whether tools that read and write a path a line give it back unchanged.
+
+    A newline would end the line; sha1sum escapes backslashes and (coreutils 9) carriage returns.
+    """
+    return not re.search(r"[\n\r\\]", path)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script ready to be sent, with the marks that frame its answer.
+
+    ``text`` goes to the standard input of ``sh``. What the script prints lies between a line
+    ``begin`` and a line ``end STATUS``; noise of login scripts before and after is harmless.
+    """
+
+    text: str
+    nonce: str
+
+    @property
+    def data(self) -> bytes:
+        return to_bytes(self.text)
+
+    def body_of(self, output: bytes) -> tuple[bytes, int] | None:
+        """Return what the script printed and its status, or None if the frame is not whole."""
+        begin = f"@fastrr {self.nonce} begin\n".encode()
+        end = f"\n@fastrr {self.nonce} end ".encode()
+        start = output.find(begin)
+        stop = output.rfind(end)
+        if start < 0 or stop < start:
+            return None
+        status, newline, _ = output[stop + len(end) :].partition(b"\n")
+        if not newline or not status.isdigit():
+            return None
+        return output[start + len(begin) : stop], int(status)
+
+
+def script(body: str, nonce: str | None = None) -> Script:
+    """Frame ``body`` (commands, a newline after each) as a `Script`.
+
+    The body runs in a subshell with an empty standard input; its exit status is reported.
+    """
+    nonce = nonce or secrets.token_hex(8)
+    text = (
+        "{\n"
+        f"echo '@fastrr {nonce} begin'\n"
+        "(\n"
+        f"{body}"
+        f")\n"
+        f'printf "\\n@fastrr {nonce} end %s\\n" "$?"\n'
+        "} </dev/null\n"
+    )
+    return Script(text, nonce)

@@ -1,0 +1,118 @@
+"""The state of components on a host: one directory each, ``STATE/SESSION/COMPONENT/``. Pure.
+
+``launch.sh``
+    its program, arguments and environment, each quoted; sources the run's ``.run-ID``
+``launcher``
+    process id of the launcher, which stays to record how the program ends
+``pid``
+    process id of the program, written by the shell that then becomes the program
+``exit``
+    its exit status, once it has ended (128 + N where signal N ended it)
+``failed``
+    why it could not be started
+``log``
+    what its window showed, written by screen
+``session``
+    ``pid.name`` of the screen session it runs in
+``run``
+    the run that started it: a launcher of an earlier run writes nothing here any more
+
+Whoever wants to know how a component is doing reads these, from any controller. What an earlier
+run left is kept once, in ``STATE/SESSION/.previous/``. STATE has the host's name in it, because
+home directories are often shared between hosts.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from posixpath import join, normpath
+from urllib.parse import unquote
+
+from fastrr.model import ComponentPlan
+
+LOOK = r"""
+look() {
+    if [ -s "$2/failed" ]; then
+        IFS= read -r said <"$2/failed"
+        printf 'failed %s %s\n' "$1" "$said"
+    elif [ -s "$2/exit" ]; then
+        read -r said <"$2/exit"
+        echo "ended $1 $said"
+    else
+        return 1
+    fi
+}
+alive() {
+    [ -s "$1/launcher" ] || return
+    read -r process <"$1/launcher"
+    if [ -d /proc/self ]; then
+        line=
+        IFS= read -r line 2>/dev/null <"/proc/$process/cmdline"
+        case $line in
+        *"$1/launch.sh"*) ;;
+        *) return 1 ;;
+        esac
+    else
+        running "$process"
+    fi
+}
+running() {
+    kill -0 "$1" 2>/dev/null || return 1
+    # A process that has ended but was not waited for yet is gone, too.
+    if IFS= read -r line 2>/dev/null <"/proc/$1/stat"; then
+        case $line in
+        *") Z "*) return 1 ;;
+        esac
+    fi
+}
+pause() {
+    if sleep "$1" 2>/dev/null; then
+        ticks=$((ticks + 1))
+    else
+        sleep 1
+        ticks=$((ticks + $2))
+    fi
+}
+"""
+"""Shell functions: `look` tells of a component that has failed or ended, `alive` if it runs;
+`running` if a process of this id does.
+
+``pause SECONDS N`` counts pauses in ``ticks``: rightly, too, where ``sleep`` takes whole seconds
+only and one pause is as long as N (those of a second).
+"""
+
+
+def component_directory(state_directory: str, session: str, component: str) -> str:
+    """Return where a component's state is kept on its host."""
+    return join(state_directory, directory_name(session), directory_name(component))
+
+
+def directory_name(name: str) -> str:
+    """Return ``name`` as one component of a path, as like itself as can be.
+
+    Percent-encoded (RFC 3986) are slash, control characters, a leading dot, the percent sign, and
+    the vertical bar, which screen takes for a separator in titles.
+    """
+    return re.sub(r"[/|%\x00-\x1f\x7f]|^\.", lambda match: f"%{ord(match[0]):02X}", name)
+
+
+def name_of(directory: str) -> str:
+    """Undo `directory_name`."""
+    return unquote(directory, errors="surrogateescape")
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A component to start, with everything about its host filled in."""
+
+    component: ComponentPlan
+    base_dir: str
+    """Absolute."""
+    state: str
+    """Its state directory, absolute."""
+
+    @property
+    def program(self) -> str:
+        """Absolute path of the executable."""
+        return normpath(join(self.base_dir, self.component.executable))

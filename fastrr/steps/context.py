@@ -1,0 +1,34 @@
+"""What all steps of one host share."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from fastrr.events import Event, Logged
+from fastrr.hosts.base import Host
+from fastrr.model import HostPlan, RunSettings, SourceFile
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One host, what is wanted of it, and how the run goes about it."""
+
+    host: Host
+    plan: HostPlan
+    sources: Mapping[str, SourceFile]
+    settings: RunSettings
+    emit: Callable[[Event], None]
+    number: int = 0
+    """The host's place in the deployment."""
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def run_id(self) -> str:
+        """Distinguishes this host's temporary names: hosts may share a file system."""
+        return f"{self.settings.run_id}-{self.number}"
+
+    def log(self, level: int, message: str) -> None:
+        """Tell a person something about this host."""
+        self.emit(Logged(level, f"{self.host.name}: {message}"))

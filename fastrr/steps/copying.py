@@ -1,0 +1,151 @@
+"""The copy step on one host: make room, send, verify, put in place."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from posixpath import dirname
+
+from fastrr import install
+from fastrr.errors import HostError, Interrupted
+from fastrr.events import Event, Sent
+from fastrr.hosts.base import ANSWER_WITHIN_S, SLOWEST_READ_BYTES_S, ask
+from fastrr.install import Held, InstallFailure
+from fastrr.model import Signature
+from fastrr.probe import HostFacts
+from fastrr.requests import CopyFiles, CopyReport
+from fastrr.steps.context import Context
+from fastrr.transports import Item, SftpTransport, StreamTransport, Transport
+
+SENT_EVENT_EVERY_S = 0.1
+
+
+def copy(context: Context, facts: HostFacts, request: CopyFiles) -> CopyReport:
+    """Make the directories, and copy what was decided.
+
+    :raises HostError: when the host failed; a file that fails is in the report.
+    :raises Interrupted: when the run was cancelled.
+    """
+    decision = request.decision
+    able = install.abilities(facts)
+    held = install.hold(decision.copies, request.digests, able, context.run_id)
+    preparation = install.Preparation.of(decision.base_dirs, decision.directories, held)
+    body, _ = ask(context.host, install.prepare_script(preparation), "making directories")
+    if unmade := install.parse_prepared(preparation, body):
+        _abandon(context, held)
+        reasons = (f"the directory {path} can't be made: {why}" for path, why in unmade.items())
+        return CopyReport(0, 0, tuple(reasons))
+    if not held:
+        return CopyReport(0, 0)
+    try:
+        return _fill(context, facts, held)
+    except (HostError, Interrupted):
+        _abandon(context, held)
+        raise
+
+
+def _fill(context: Context, facts: HostFacts, held: Sequence[Held]) -> CopyReport:
+    failures = _send(context, facts, held)
+    script = install.finish_script(held, context.settings.gmac_key)
+    size = sum(h.copy.size for h in held)
+    limit_s = ANSWER_WITHIN_S + size / SLOWEST_READ_BYTES_S
+    body, completed = ask(context.host, script, "verifying the copies", limit_s)
+    unfinished = install.parse_finished(held, body)
+    for number, failure in unfinished.items():
+        failures.setdefault(number, _explained(context, held[number], failure, completed.stderr))
+    if completed.stderr.strip() and not failures:
+        said = completed.last_words()
+        context.log(logging.WARNING, f"all files are in place, but putting them there said: {said}")
+    placed = [h for number, h in enumerate(held) if number not in unfinished]
+    sent = sum(h.copy.size for h in placed if h.same_as is None)
+    return CopyReport(len(placed), sent, tuple(failures.values()))
+
+
+def _send(context: Context, facts: HostFacts, held: Sequence[Held]) -> dict[int, str]:
+    """Have the content sent; return what failed, by number in ``held``, and why."""
+    numbers = [number for number, h in enumerate(held) if h.same_as is None]
+    items = [Item(held[n].copy.source, held[n].path, held[n].copy.size) for n in numbers]
+    meter = _Meter(context.host.name, context.emit, context.cancelled)
+    transport: Transport = StreamTransport() if "tar" in facts.tools else SftpTransport()
+    failed = transport.send(context.host, items, meter.add)
+    meter.flush()
+    return {
+        numbers[number]: (
+            f"{items[number].source} could not be copied to "
+            f"{held[numbers[number]].copy.destination}: {why}"
+        )
+        for number, why in failed.items()
+    }
+
+
+def _explained(context: Context, held: Held, failure: InstallFailure, said: bytes) -> str:
+    copy = held.copy
+    if failure is InstallFailure.RENAME:
+        words = [line for line in said.decode(errors="replace").splitlines() if line.strip()]
+        about = [line for line in words if os.path.basename(copy.destination) in line]
+        why = (about or words or ["it is not said why"])[-1]
+        return f"{copy.destination} {failure.value}: {why}"
+    if _changed(copy.source, context.sources[copy.source].signature):
+        return (
+            f"{copy.source} changed while it was being copied to {copy.destination}, "
+            "which was left as it was"
+        )
+    return f"{copy.destination} was left as it was: {failure.value} (from {copy.source})"
+
+
+def _changed(path: str, signature: Signature) -> bool:
+    try:
+        return Signature.of(os.stat(path)) != signature
+    except OSError:
+        return True
+
+
+def _abandon(context: Context, held: Sequence[Held]) -> None:
+    """Remove what was not put in place; if that can't be done, say where it is."""
+    if not held:
+        return
+    try:
+        context.host.run(install.discard_script(held), limit_s=ANSWER_WITHIN_S)
+    except HostError as error:
+        directories = list(dict.fromkeys(dirname(h.path) for h in held))
+        more = f" and {len(directories) - 1} more like it" if len(directories) > 1 else ""
+        context.log(
+            logging.WARNING,
+            f"what was copied so far may be left in {directories[0]}{more} ({error}); "
+            "a later run removes it",
+        )
+
+
+def discard(context: Context, base_dirs: Sequence[str]) -> None:
+    """Remove the temporary base_dirs of a run that started nothing."""
+    if base_dirs:
+        context.host.run(install.remove_script(base_dirs), limit_s=ANSWER_WITHIN_S)
+
+
+class _Meter:
+    """Counts bytes as they go out, tells of them now and then, and stops a cancelled copy."""
+
+    def __init__(
+        self, host: str, emit: Callable[[Event], None], cancelled: threading.Event
+    ) -> None:
+        self._host = host
+        self._emit = emit
+        self._cancelled = cancelled
+        self._untold = 0
+        self._told_at = time.monotonic()
+
+    def add(self, count: int) -> None:
+        if self._cancelled.is_set():
+            raise Interrupted("interrupted")
+        self._untold += count
+        if time.monotonic() - self._told_at >= SENT_EVENT_EVERY_S:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._untold:
+            self._emit(Sent(self._host, self._untold))
+        self._untold = 0
+        self._told_at = time.monotonic()

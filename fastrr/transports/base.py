@@ -1,0 +1,43 @@
+"""The seam between deciding what to copy and moving it.
+
+A transport puts the content of local files under temporary names on a host, and nothing more.
+Around it, the same for all transports, `install` makes the directories before and verifies,
+sets permissions and renames afterwards. So a transport need not be trusted: what it got wrong is
+found by its digest and never becomes a destination.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from fastrr.hosts.base import Host
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One file to be sent."""
+
+    source: str
+    """Absolute local path."""
+    destination: str
+    """Absolute temporary path on the host; its directory exists."""
+    size: int
+
+
+class Transport(Protocol):
+    """A way to move file content to one host."""
+
+    name: str
+
+    def send(
+        self, host: Host, items: Sequence[Item], sent: Callable[[int], None]
+    ) -> dict[int, str]:
+        """Write each item's content to its destination; return what failed, by number, and why.
+
+        A file that fails stops no other. ``sent`` is called with byte counts as they go out, and
+        may raise to stop everything.
+
+        :raises HostError: when the host or the connection failed, not a file.
+        """

@@ -1,0 +1,180 @@
+"""What all test beds have in common, and the choice of one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+REQUIRE = "FASTRR_REQUIRE"
+PASSWORD = "open sesame"
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@dataclass(slots=True)
+class Result:
+    """What a command on a host, or on the controller, came to."""
+
+    status: int
+    stdout: str
+    stderr: str = ""
+
+    @property
+    def output(self) -> str:
+        return self.stdout + self.stderr
+
+
+class TestHost(ABC):
+    """One SSH host: its name in the bed's ssh config, and ways to look at it behind SSH's back."""
+
+    __test__ = False  # no test class, whatever its name
+
+    name: str
+    address: str
+    port: int
+    user: str
+    home: str
+
+    @abstractmethod
+    def run(self, command: str, user: str | None = None) -> Result:
+        """Run a shell command on the host without SSH, as the login user unless told."""
+
+    def sh(self, command: str, user: str | None = None) -> str:
+        """Run a command that must succeed; return what it prints."""
+        result = self.run(command, user)
+        assert result.status == 0, f"{self.name}: {command}: {result}"
+        return result.stdout
+
+    def exists(self, path: str) -> bool:
+        return self.run(f"test -e '{path}'").status == 0
+
+    def sessions(self) -> list[str]:
+        """All ``pid.name`` of the login user's screen sessions."""
+        lines = self.run("screen -ls").stdout.splitlines()
+        return [line.split("\t")[1] for line in lines if line.startswith("\t")]
+
+    def state(self, component: str, file: str, session: str = "runner") -> str:
+        """The content of a file in a component's state directory; empty if there is none."""
+        root = f"{self.home}/.local/state/fastrr/$(uname -n)/{session}"
+        return self.run(f"cat {root}/'{component}'/{file} 2>/dev/null").stdout
+
+    def wait_until_up(self, seconds: float = 20.0) -> None:
+        """Wait for the SSH banner: an open port alone does not mean a server."""
+        deadline = time.monotonic() + seconds
+        while True:
+            with (
+                contextlib.suppress(OSError),
+                socket.create_connection((self.address, self.port), 1.0) as connection,
+            ):
+                connection.settimeout(2.0)
+                if connection.recv(4) == b"SSH-":
+                    return
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.name} at {self.address}:{self.port} shows no SSH banner")
+            time.sleep(0.05)
+
+    @abstractmethod
+    def reset(self) -> None:
+        """End all sessions and remove everything tests may have left."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop the host and remove it."""
+
+
+@dataclass(slots=True)
+class Bed(ABC):
+    """Some hosts, a key that opens them, and an ssh config that knows them."""
+
+    directory: Path
+    hosts: list[TestHost] = field(default_factory=list)
+
+    kind = "?"
+
+    def __post_init__(self) -> None:
+        if not self.key.exists():
+            make_key(self.key)
+
+    @property
+    def key(self) -> Path:
+        return self.directory / "id_ed25519"
+
+    @property
+    def known_hosts(self) -> Path:
+        return self.directory / "known_hosts"
+
+    @property
+    def ssh_config(self) -> Path:
+        return self.directory / "ssh_config"
+
+    def need(self, count: int) -> list[TestHost]:
+        """Return the first ``count`` hosts, starting what is missing, all clean."""
+        new = [self.start(f"host{n}") for n in range(len(self.hosts) + 1, count + 1)]
+        self.hosts.extend(new)
+        for host in new:
+            host.wait_until_up()
+        self.write_ssh_config()
+        return self.hosts[:count]
+
+    def write_ssh_config(self) -> None:
+        lines = []
+        for host in self.hosts:
+            lines += [f"Host {host.name}", f"  HostName {host.address}", f"  Port {host.port}"]
+            lines += [f"  User {host.user}"]
+        lines += ["Host *", f"  IdentityFile {self.key}", "  IdentityAgent none"]
+        lines += [f"  UserKnownHostsFile {self.known_hosts}", "  GlobalKnownHostsFile none"]
+        self.ssh_config.write_text("".join(f"{line}\n" for line in lines))
+
+    @abstractmethod
+    def start(self, name: str) -> TestHost:
+        """Start one more host."""
+
+    def close(self) -> None:
+        for host in self.hosts:
+            host.close()
+        self.hosts.clear()
+
+
+def make_key(path: Path, passphrase: str = "", kind: str = "ed25519") -> None:
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-C", "fastrr test", "-f", path],
+        check=True,
+    )
+
+
+@contextlib.contextmanager
+def open_bed(kind: str | None = None) -> Iterator[Bed]:
+    """Open a Docker bed, or where there is no Docker engine one of sshds on loopback.
+
+    ``kind`` insists on ``docker`` or ``loopback``; so does the environment variable
+    FASTRR_REQUIRE. Everything is removed at the end.
+    """
+    from testbed import docker_bed, loopback_bed
+
+    wanted = kind or os.environ.get(REQUIRE)
+    directory = Path(tempfile.mkdtemp(prefix="fastrr-bed-"))
+    bed: Bed
+    try:
+        reason = docker_bed.unavailable() if wanted != "loopback" else "not wanted"
+        if reason is None:
+            bed = docker_bed.DockerBed(directory)
+        elif wanted == "docker":
+            raise RuntimeError(f"Docker is required, and can't be used: {reason}")
+        elif reason := loopback_bed.unavailable():
+            raise RuntimeError(f"neither Docker nor a local sshd can be used: {reason}")
+        else:
+            bed = loopback_bed.LoopbackBed(directory)
+        try:
+            yield bed
+        finally:
+            bed.close()
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)

@@ -1,0 +1,117 @@
+"""Test hosts as Docker containers, from the images of ``docker/``."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import subprocess
+from functools import lru_cache
+from typing import Any
+
+import docker
+from testbed.bed import PASSWORD, REPOSITORY, Bed, Result, TestHost
+
+LABEL = "fastrr.test.process"
+CONTEXT = REPOSITORY / "docker"
+
+
+def unavailable() -> str | None:
+    """Say why there is no Docker engine to use; None: there is one."""
+    try:
+        docker.from_env().ping()
+    except docker.errors.DockerException as error:
+        return str(error).splitlines()[0]
+    return None
+
+
+@lru_cache(maxsize=4)
+def image(target: str) -> str:
+    """Return the name of the image for ``target``, built if it is not there already.
+
+    Its tag is a digest of what it is built from, so that a change is never missed.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(CONTEXT.iterdir()):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    name = f"fastrr-test-{target}:{digest.hexdigest()[:12]}"
+    client = docker.from_env()
+    if not client.images.list(name=name):
+        subprocess.run([REPOSITORY / "scripts" / "base-image"], check=True)
+        # The legacy builder knows stages, and builds those after the target only if needed.
+        client.images.build(path=str(CONTEXT), target=target, tag=name, rm=True, forcerm=True)
+    return name
+
+
+def _remove_abandoned() -> None:
+    """Remove containers of test runs that were killed."""
+    for container in docker.from_env().containers.list(all=True, filters={"label": LABEL}):
+        if not os.path.exists(f"/proc/{container.labels[LABEL]}"):
+            with contextlib.suppress(docker.errors.APIError):
+                container.remove(force=True, v=True)
+
+
+class DockerHost(TestHost):
+    """A container; its address is its own on the bridge, not a published port (a proxy)."""
+
+    user = "tester"
+    home = "/home/tester"
+    port = 22
+
+    def __init__(self, name: str, container: Any) -> None:
+        self.name = name
+        self.container = container
+        container.reload()
+        networks = container.attrs["NetworkSettings"]["Networks"]
+        self.address = next(iter(networks.values()))["IPAddress"]
+
+    def run(self, command: str, user: str | None = None) -> Result:
+        who = user or self.user
+        home = "/root" if who == "root" else f"/home/{who}"
+        code, (stdout, stderr) = self.container.exec_run(
+            ["sh", "-c", command],
+            user=who,
+            workdir=home,
+            environment={"HOME": home, "LANG": "C.UTF-8"},
+            demux=True,
+        )
+        return Result(
+            code, (stdout or b"").decode(errors="replace"), (stderr or b"").decode(errors="replace")
+        )
+
+    def reset(self) -> None:
+        self.sh(
+            "pkill -KILL -u tester,csh-user,fish-user,busybox-user 2>/dev/null;"
+            "for home in /root /home/*; do"
+            "  find $home -mindepth 1 -maxdepth 1 ! -name .ssh -exec rm -rf {} +;"
+            "done;"
+            "find /tmp /var/tmp /run/screen -mindepth 1 -delete; true",
+            user="root",
+        )
+
+    def close(self) -> None:
+        self.container.remove(force=True, v=True)
+
+
+class DockerBed(Bed):
+    """Containers on the default bridge; all with ``password`` and the bed's key."""
+
+    kind = "docker"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _remove_abandoned()
+
+    def start(self, name: str, target: str = "full", **options: Any) -> DockerHost:
+        container = docker.from_env().containers.run(
+            image(target),
+            detach=True,
+            hostname=name,
+            labels={LABEL: str(os.getpid())},
+            environment={"AUTHORIZED_KEY": self.key.with_suffix(".pub").read_text().strip()},
+            **options,
+        )
+        host = DockerHost(name, container)
+        # Not by the environment: that of the first process can be read for ever.
+        host.sh(f"for u in $(cd /home && ls); do echo $u:'{PASSWORD}'; done | chpasswd", "root")
+        return host

@@ -1,0 +1,114 @@
+"""Test hosts as real sshds on loopback: a port, a HOME and a SCREENDIR each, our own account."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+from testbed.bed import Bed, Result, TestHost, make_key
+
+SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
+
+
+def unavailable() -> str | None:
+    """Say what is missing for this bed; None: nothing."""
+    if not os.access(SSHD, os.X_OK):
+        return "there is no sshd (apt-get install openssh-server)"
+    return None if shutil.which("screen") else "there is no screen (apt-get install screen)"
+
+
+class LoopbackHost(TestHost):
+    """An sshd that this process started."""
+
+    address = "127.0.0.1"
+
+    def __init__(self, name: str, directory: Path, key: Path) -> None:
+        self.name = name
+        self.user = getpass.getuser()
+        # Below /tmp itself: the path of a screen socket may have 108 bytes.
+        self._short = Path(tempfile.mkdtemp(prefix="fr-"))
+        self._home = self._short / "home"
+        self.home = str(self._home)
+        self._environment = {
+            "HOME": self.home,
+            "SCREENDIR": str(self._short / "screens"),
+            "TMPDIR": str(self._short / "tmp"),
+        }
+        self.port = _free_port()
+        directory.mkdir()
+        self._start(directory, key)
+        self.reset()
+
+    def _start(self, directory: Path, key: Path) -> None:
+        make_key(directory / "host_key")
+        authorized = directory / "authorized_keys"
+        authorized.write_text(key.with_suffix(".pub").read_text())
+        config = directory / "sshd_config"
+        setenv = " ".join(f"{name}={value}" for name, value in self._environment.items())
+        config.write_text(
+            f"ListenAddress 127.0.0.1:{self.port}\n"
+            f"HostKey {directory / 'host_key'}\n"
+            f"PidFile {directory / 'pid'}\n"
+            f"AuthorizedKeysFile {authorized}\n"
+            f"SetEnv {setenv}\n"
+            "StrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\n"
+            "Subsystem sftp internal-sftp\n"
+        )
+        if os.getuid() == 0:
+            Path("/run/sshd").mkdir(exist_ok=True)
+        with (directory / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [SSHD, "-D", "-e", "-f", config], stdout=log, stderr=log, start_new_session=True
+            )
+
+    def run(self, command: str, user: str | None = None) -> Result:
+        assert user in (None, self.user), "a loopback host has one account"
+        completed = subprocess.run(
+            ["sh", "-c", command],
+            cwd=self._home,
+            env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **self._environment},
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        return Result(completed.returncode, completed.stdout, completed.stderr)
+
+    def reset(self) -> None:
+        if self._home.exists():
+            for session in self.sessions():
+                pid = int(session.partition(".")[0])
+                subprocess.run(["pkill", "-KILL", "-P", str(pid)], check=False)
+                os.kill(pid, signal.SIGKILL)
+        for name in ("home", "screens", "tmp"):
+            shutil.rmtree(self._short / name, ignore_errors=True)
+            (self._short / name).mkdir(mode=0o700)
+
+    def close(self) -> None:
+        self.reset()
+        self._process.terminate()
+        self._process.wait()
+        shutil.rmtree(self._short, ignore_errors=True)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        assert isinstance(port, int)
+        return port
+
+
+class LoopbackBed(Bed):
+    """Sshds of this machine. One account, one file system, one host name."""
+
+    kind = "loopback"
+
+    def start(self, name: str) -> LoopbackHost:
+        return LoopbackHost(name, self.directory / name, self.key)

@@ -1,0 +1,36 @@
+"""Fixtures: boxes, in which the scripts are run by real shells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from testbed.shells import SHELLS, Box, Shell, install_applets, open_box
+
+
+@pytest.fixture(scope="session")
+def applets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with busybox's utilities."""
+    directory = tmp_path_factory.mktemp("applets")
+    install_applets(directory)
+    return directory
+
+
+def _box(shell: Shell, applets: Path) -> Iterator[Box]:
+    if not shell.installed:
+        pytest.skip(f"{shell.words[0]} is not installed")
+    with open_box(shell, applets) as box:
+        yield box
+
+
+@pytest.fixture(params=SHELLS, ids=lambda shell: shell.name)
+def box(request: pytest.FixtureRequest, applets: Path) -> Iterator[Box]:
+    """A box for each shell that is installed."""
+    yield from _box(request.param, applets)
+
+
+@pytest.fixture
+def one_box(applets: Path) -> Iterator[Box]:
+    """A box of the first shell: for what does not depend on the shell."""
+    yield from _box(next(shell for shell in SHELLS if shell.installed), applets)

@@ -1,0 +1,156 @@
+"""Digests of local files: right, complete, interruptible, and every unreadable file named."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import xxhash
+
+from fastrr import digests as digests_module
+from fastrr.digests import Abandoned, Unsteady, digest
+from fastrr.errors import Interrupted, UsageError
+from fastrr.ledger import Ledger, LocalLedger
+from fastrr.localfiles import LocalFiles
+from fastrr.model import Algorithm, SourceFile
+
+SHA1 = Algorithm.SHA1
+KEY = bytes(range(16))
+
+
+def nothing() -> None:
+    """Nobody wants to stop."""
+
+
+@contextlib.contextmanager
+def opened(*paths: Path, ledger: str | None = None) -> Iterator[LocalFiles]:
+    sources = {str(path): SourceFile.at(str(path), path.stat()) for path in paths}
+    files = LocalFiles(sources, KEY, LocalLedger(Ledger(ledger)))
+    with contextlib.closing(files):
+        yield files
+
+
+@pytest.mark.parametrize("length", [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3_000_000])
+def test_digests_of_every_length(tmp_path: Path, length: int) -> None:
+    content = os.urandom(length)
+    (tmp_path / "file").write_bytes(content)
+    path = str(tmp_path / "file")
+    assert digest(path, SHA1, KEY)[0] == hashlib.sha1(content).hexdigest()
+    assert digest(path, Algorithm.XXH128, KEY)[0] == xxhash.xxh128(content).hexdigest()
+    assert len(digest(path, Algorithm.GMAC, KEY)[0]) == 32
+
+
+def test_gmac_depends_on_key_and_content(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"content")
+    (tmp_path / "b").write_bytes(b"kontent")
+    found = {
+        digest(str(tmp_path / name), Algorithm.GMAC, key)[0]
+        for name in ("a", "b")
+        for key in (KEY, bytes(16))
+    }
+    assert len(found) == 4
+
+
+def test_every_file_has_its_own_digest(tmp_path: Path) -> None:
+    paths = [tmp_path / f"file {number}" for number in range(600)]
+    for number, path in enumerate(paths):
+        path.write_text(str(number))
+    with opened(*paths) as files:
+        assert files.collect(SHA1, map(str, paths), nothing) == {
+            str(path): hashlib.sha1(str(number).encode()).hexdigest()
+            for number, path in enumerate(paths)
+        }
+
+
+def test_each_file_is_read_once_for_each_algorithm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[tuple[str, Algorithm]] = []
+    real = digests_module.digest
+
+    def counting(path: str, algorithm: Algorithm, *rest: object) -> object:
+        read.append((path, algorithm))
+        return real(path, algorithm, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("fastrr.localfiles.digest", counting)
+    path = tmp_path / "file"
+    path.write_text("x")
+    with opened(path) as files:
+        for algorithm in (SHA1, SHA1, Algorithm.XXH128, SHA1):
+            files.want(algorithm, [str(path)])
+            files.collect(algorithm, [str(path)], nothing)
+    assert sorted(read, key=str) == [(str(path), SHA1), (str(path), Algorithm.XXH128)]
+
+
+def test_no_files_no_digests() -> None:
+    with opened() as files:
+        assert files.collect(SHA1, (), nothing) == {}
+
+
+def test_all_files_that_can_t_be_read_are_named_together(tmp_path: Path) -> None:
+    for name in ("gone", "good", "changed"):
+        (tmp_path / name).touch()
+    with opened(*(tmp_path / name for name in ("gone", "good", "changed"))) as files:
+        (tmp_path / "gone").unlink()
+        (tmp_path / "changed").unlink()
+        (tmp_path / "changed").mkdir()
+        with pytest.raises(UsageError) as caught:
+            files.collect(SHA1, [str(tmp_path / n) for n in ("gone", "good", "changed")], nothing)
+    assert str(caught.value).splitlines() == [
+        f"{tmp_path}/gone can't be read: No such file or directory",
+        f"{tmp_path}/changed can't be read: Is a directory",
+    ]
+
+
+def test_who_waits_can_stop_waiting(tmp_path: Path) -> None:
+    (tmp_path / "never").touch()
+    with opened(tmp_path / "never") as files:
+        (tmp_path / "never").unlink()
+        os.mkfifo(tmp_path / "never")  # opening it waits for a writer
+
+        def stop() -> None:
+            raise Interrupted("interrupted")
+
+        with pytest.raises(Interrupted):
+            files.collect(SHA1, [str(tmp_path / "never")], stop)
+        (tmp_path / "never").write_bytes(b"")
+
+
+def test_closing_gives_up_what_is_not_hashed_yet(tmp_path: Path) -> None:
+    """A sparse file of a terabyte would take a quarter of an hour."""
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(1 << 40)
+    before = threading.active_count()
+    with opened(tmp_path / "huge") as files:
+        files.want(SHA1, [str(tmp_path / "huge")])
+    assert threading.active_count() == before
+
+
+def test_hashing_is_abandoned_between_two_pieces(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(2 << 20))
+    abandon = threading.Event()
+    abandon.set()
+    with pytest.raises(Abandoned):
+        digest(str(tmp_path / "file"), SHA1, KEY, abandon)
+
+
+def test_a_file_that_changes_while_it_is_read_has_no_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"before")
+    real = os.fstat
+
+    def meddling(descriptor: int) -> os.stat_result:
+        result = real(descriptor)
+        path.write_bytes(b"after it")
+        return result
+
+    monkeypatch.setattr("fastrr.digests.os.fstat", meddling)
+    with pytest.raises(Unsteady):
+        digest(str(path), SHA1, KEY)

@@ -1,0 +1,471 @@
+"""The check's one round trip: what the script sees of a host, and what the parser makes of it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha1
+from pathlib import Path
+
+import pytest
+from testbed.shells import Box
+
+from fastrr.model import (
+    FileKind,
+    FileTarget,
+    FreshBase,
+    HostPlan,
+    RemoteFile,
+    Signature,
+    SourceFile,
+)
+from fastrr.probe import (
+    REQUIRED_TOOLS,
+    Answer,
+    DirectoryFacts,
+    Space,
+    UnreadableAnswer,
+    missing_tools,
+    parse_answer,
+    probe_script,
+)
+from fastrr.shell import to_bytes, to_text
+
+NAMES = (
+    "plain",
+    "two words",
+    "  spaces around  ",
+    "it's",
+    '"double"',
+    "$HOME `id` $(id)",
+    "back\\slash",
+    "back\\nslash",
+    "new\nline",
+    "ends in newline\n",
+    "\n",
+    "tab\tand\rreturn",
+    "-n",
+    "--",
+    ".dot",
+    "..two",
+    "*",
+    "100%s %n",
+    "a -> b",
+    "== files",
+    "ünï 日本語 🚀",
+    "\u2028\u0085\x0c\x1c",
+    to_text(b"invalid \xff\xfe\xc3"),
+    to_text(b"both \xff and\nnewline"),
+    "x" * 255,
+)
+
+
+def plan_of(
+    wanted: Mapping[str, int], directories: Sequence[str] = (), fresh: Sequence[FreshBase] = ()
+) -> tuple[HostPlan, dict[str, SourceFile]]:
+    """A plan for files of these sizes, by destination, and their sources."""
+    plan = HostPlan(
+        "host",
+        tuple(FileTarget(f"/source/{size}", path) for path, size in wanted.items()),
+        tuple(directories),
+        tuple(fresh),
+    )
+    sources = {
+        f"/source/{size}": SourceFile(f"/source/{size}", 0o644, Signature(size, 0, 0, 0, 0))
+        for size in wanted.values()
+    }
+    return plan, sources
+
+
+def look(
+    box: Box,
+    wanted: Mapping[str, int] | None = None,
+    directories: Sequence[str] = (),
+    fresh: Sequence[FreshBase] = (),
+    *,
+    hashing: bool = True,
+    nobody: bool = False,
+) -> Answer:
+    plan, sources = plan_of(wanted or {}, directories, fresh)
+    script = probe_script(plan, sources, hashing)
+    return parse_answer(plan, box.ask(script, nobody=nobody))
+
+
+def write(directory: Path, name: str, content: bytes) -> str:
+    path = os.path.join(directory, name)
+    with open(to_bytes(path), "wb") as file:
+        file.write(content)
+    return path
+
+
+def digest(content: bytes) -> str:
+    return sha1(content).hexdigest()
+
+
+def nanoseconds(box: Box) -> bool:
+    """Whether the box's stat tells more than whole seconds: busybox's does not."""
+    return box.shell.words[0] != "busybox"
+
+
+# files, as shells and utilities really see them
+
+
+def test_files_of_any_name_are_described(box: Box) -> None:
+    content = {name: f"content of {n}".encode() for n, name in enumerate(NAMES)}
+    paths = {name: write(box.home, name, content[name]) for name in NAMES}
+    answer = look(box, {paths[name]: len(content[name]) for name in NAMES})
+    for name, found in zip(NAMES, answer.files, strict=True):
+        status = os.stat(to_bytes(paths[name]))
+        signature = Signature.of(status)
+        if not nanoseconds(box):
+            signature = replace(
+                signature,
+                mtime_ns=status.st_mtime_ns // 10**9 * 10**9,
+                ctime_ns=status.st_ctime_ns // 10**9 * 10**9,
+            )
+        expected = RemoteFile(FileKind.FILE, signature, digest(content[name]))
+        assert (name, found) == (name, expected)
+
+
+def test_files_of_any_name_are_hashed_without_openssl(box: Box) -> None:
+    box.only()
+    paths = {name: write(box.home, name, name.encode("utf-8", "replace")) for name in NAMES}
+    answer = look(box, {path: os.stat(to_bytes(path)).st_size for path in paths.values()})
+    assert "openssl" not in answer.facts.tools
+    for name, found in zip(NAMES, answer.files, strict=True):
+        assert (name, found.digest) == (name, digest(name.encode("utf-8", "replace")))
+
+
+def test_only_files_of_the_wanted_size_are_hashed(box: Box) -> None:
+    names = ("same", "other", "odd\nsame", "odd\nother", "empty")
+    paths = [write(box.home, name, b"" if name == "empty" else b"12345") for name in names]
+    os.symlink("same", box.home / "link same")
+    os.symlink("same", box.home / "link other")
+    paths += [str(box.home / "link same"), str(box.home / "link other")]
+    found = look(box, dict(zip(paths, (5, 6, 5, 6, 0, 5, 6), strict=True))).files
+    same, empty = digest(b"12345"), digest(b"")
+    assert [file.digest for file in found] == [same, None, same, None, empty, same, None]
+    assert {file.kind for file in found} == {FileKind.FILE}
+
+
+def test_nothing_is_hashed_unless_asked_for(box: Box) -> None:
+    paths = [write(box.home, name, b"12345") for name in ("plain", "odd\n")]
+    os.symlink("plain", box.home / "link")
+    found = look(box, dict.fromkeys([*paths, str(box.home / "link")], 5), hashing=False).files
+    assert [(file.kind, file.digest) for file in found] == [(FileKind.FILE, None)] * 3
+
+
+def test_what_is_not_there_is_missing(box: Box) -> None:
+    write(box.home, "file", b"")
+    names = ("gone", "no/such/directory/x", "odd\nname", "file/below a file", "-", "\\")
+    found = look(box, {os.path.join(box.home, name): 1 for name in names}).files
+    assert found == (RemoteFile(FileKind.MISSING),) * len(names)
+
+
+def test_what_is_in_the_way_is_told_apart(box: Box) -> None:
+    (box.home / "directory").mkdir()
+    (box.home / "odd\ndirectory").mkdir()
+    os.mkfifo(box.home / "fifo")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(box.home / "socket"))
+    names = ("directory", "odd\ndirectory", "fifo", "socket")
+    found = look(box, {str(box.home / name): 4096 for name in names}).files
+    kinds = [file.kind for file in found]
+    assert kinds == [FileKind.DIRECTORY, FileKind.DIRECTORY, FileKind.OTHER, FileKind.OTHER]
+    assert [file.digest for file in found] == [None] * 4
+
+
+def test_symbolic_links_are_followed(box: Box) -> None:
+    real = write(box.home, "real file", b"content")
+    odd = write(box.home, "real\nfile", b"content")
+    newline_at_end = write(box.home, "real\n", b"content")
+    (box.home / "links").mkdir()
+    links = {
+        "absolute": real,
+        "relative": "../real file",
+        "of link": "relative",
+        "odd\\link": real,
+        "odd\nlink": real,
+        "to odd": odd,
+        "to newline": newline_at_end,
+        to_text(b"\xff"): real,
+    }
+    paths = {}
+    for name, target in links.items():
+        paths[name] = os.path.join(box.home, "links", name)
+        os.symlink(target, to_bytes(paths[name]))
+    found = look(box, dict.fromkeys(paths.values(), 7)).files
+    for name, file in zip(paths, found, strict=True):
+        leads_to = os.path.realpath(to_bytes(paths[name]))
+        assert (name, to_bytes(file.link_to or "")) == (name, leads_to)
+        assert (file.kind, file.digest) == (FileKind.FILE, digest(b"content"))
+
+
+def test_links_that_lead_nowhere(box: Box) -> None:
+    os.symlink("not yet", box.home / "dangling")
+    os.symlink("no/such/directory", box.home / "lost")
+    os.symlink("loop", box.home / "loop")
+    (box.home / "directory").mkdir()
+    os.symlink("directory", box.home / "to directory")
+    names = ("dangling", "lost", "loop", "to directory")
+    found = look(box, {str(box.home / name): 1 for name in names}).files
+    assert found[0] == RemoteFile(FileKind.MISSING, link_to=str(box.home / "not yet"))
+    assert [file.kind for file in found[1:3]] == [FileKind.OTHER, FileKind.OTHER]
+    assert (found[3].kind, found[3].link_to) == (
+        FileKind.DIRECTORY,
+        str(box.home / "directory"),
+    )
+
+
+def test_relative_paths_start_in_the_login_directory(box: Box) -> None:
+    (box.home / "sub").mkdir()
+    write(box.home / "sub", "file", b"content")
+    answer = look(box, {"./sub/file": 7, "./sub/missing": 7, "./-n": 7}, ["./sub", "./new/one"])
+    assert [file.digest for file in answer.files] == [digest(b"content"), None, None]
+    assert answer.facts.home == str(box.home)
+    assert answer.facts.directories == {
+        "./sub": DirectoryFacts("./sub"),
+        "./new/one": DirectoryFacts("."),
+        ".": DirectoryFacts("."),
+    }
+
+
+def test_a_file_that_cannot_be_read_has_no_digest(box: Box) -> None:
+    for name in ("one", "locked", "two"):
+        write(box.home, name, b"content")
+    (box.home / "locked").chmod(0o000)
+    paths = {str(box.home / name): 7 for name in ("one", "locked", "two")}
+    found = look(box, paths, nobody=True).files
+    assert [file.digest for file in found] == [digest(b"content"), None, digest(b"content")]
+    assert {file.kind for file in found} == {FileKind.FILE}
+
+
+def test_two_thousand_files_take_a_handful_of_processes(box: Box) -> None:
+    directory = box.home / "many files"
+    directory.mkdir()
+    content = {f"file {n}": b"x" * (n % 20) for n in range(2000)}
+    for number, name in enumerate(content):
+        if number < 20:
+            write(directory, name, content[name])
+        else:  # A link costs less than a file.
+            os.link(directory / f"file {number % 20}", directory / name)
+    wanted = {str(directory / name): len(content[name]) for name in content}
+    calls = box.count_calls((*REQUIRED_TOOLS, "openssl", "cat", "rm", "readlink"))
+    found = look(box, wanted).files
+    assert [file.digest for file in found] == [digest(content[name]) for name in content]
+    assert len(calls()) < 30, calls()
+    assert not any((box.root / "tmp").iterdir())
+
+
+# directories, space
+
+
+def test_where_directories_will_be_made(box: Box) -> None:
+    home = str(box.home)
+    (box.home / "ünï ö").mkdir()
+    write(box.home, "file", b"")
+    os.symlink("nowhere", box.home / "dangling")
+    os.symlink("ünï ö", box.home / "link")
+    wanted = {
+        home: DirectoryFacts(home),
+        f"{home}/ünï ö": DirectoryFacts(f"{home}/ünï ö"),
+        f"{home}/ünï ö/new/one": DirectoryFacts(f"{home}/ünï ö"),
+        f"{home}/file": DirectoryFacts(f"{home}/file", "file"),
+        f"{home}/file/below": DirectoryFacts(f"{home}/file", "file"),
+        f"{home}/dangling/below": DirectoryFacts(f"{home}/dangling", "file"),
+        f"{home}/link/new": DirectoryFacts(f"{home}/link"),
+        f"{home}/it's\nnew": DirectoryFacts(home),
+        "/": DirectoryFacts("/"),
+        to_text(b"/\xff/new"): DirectoryFacts("/"),
+    }
+    assert look(box, directories=list(wanted)).facts.directories == wanted
+
+
+def test_directories_that_may_not_be_written_to(box: Box) -> None:
+    for name, mode in (("read only", 0o555), ("closed", 0o000), ("no search", 0o666)):
+        (box.home / name).mkdir()
+        (box.home / name).chmod(mode)
+    directories = [
+        str(box.home / name) for name in ("read only", "closed/below", "no search", "fine")
+    ]
+    facts = look(box, directories=directories, nobody=True).facts.directories
+    assert [facts[path] for path in directories] == [
+        DirectoryFacts(str(box.home / "read only"), "denied"),
+        DirectoryFacts(str(box.home / "closed"), "denied"),
+        DirectoryFacts(str(box.home / "no search"), "denied"),
+        DirectoryFacts(str(box.home)),
+    ]
+
+
+def test_parents_of_files_are_looked_at_too(box: Box) -> None:
+    answer = look(box, {str(box.home / "a/b/file"): 1, str(box.home / "a/b/other"): 1})
+    assert answer.facts.directories == {str(box.home / "a/b"): DirectoryFacts(str(box.home))}
+
+
+def test_free_space_is_that_of_the_nearest_directory(box: Box) -> None:
+    (box.home / "with spaces  in it").mkdir()
+    os.symlink("nowhere", box.home / "dangling")
+    directories = [
+        str(box.home / "with spaces  in it"),
+        str(box.home / "new"),
+        str(box.home / "dangling"),
+        "/dev/shm",
+    ]
+    facts = look(box, directories=directories).facts
+    assert str(box.home / "dangling") not in facts.space
+    for path in (directories[0], str(box.home), "/dev/shm"):
+        status = os.statvfs(path)
+        space = facts.space[path]
+        assert os.path.ismount(space.mount)
+        assert space.free_bytes == pytest.approx(status.f_bavail * status.f_frsize, rel=0.1)
+
+
+def test_without_anything_to_look_at_the_host_is_described(box: Box) -> None:
+    facts = look(box).facts
+    node = os.uname().nodename
+    assert facts.home == str(box.home)
+    assert facts.node == node
+    assert facts.uid == str(os.getuid())
+    assert facts.state_directory == f"{box.home}/.local/state/fastrr/{node}"
+    assert facts.screen_directory == box.environment["SCREENDIR"]
+    assert facts.boot == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert missing_tools(facts) == []
+    assert facts.sessions == ()
+    assert facts.screen_trouble is None
+    assert facts.temporary_directory == box.environment["TMPDIR"]
+
+
+def test_the_state_directory_follows_xdg(box: Box) -> None:
+    box.environment["XDG_STATE_HOME"] = "/var/it's"
+    assert look(box).facts.state_directory == f"/var/it's/fastrr/{os.uname().nodename}"
+
+
+def test_a_home_of_any_name(box: Box) -> None:
+    home = box.home / "back\\nslash  and\\c"
+    home.mkdir()
+    box.environment |= {"HOME": str(home), "SCREENDIR": str(home), "XDG_STATE_HOME": str(home)}
+    facts = look(box).facts
+    assert facts.home == str(home)
+    assert facts.screen_directory == str(home)
+    assert facts.state_directory == f"{home}/fastrr/{os.uname().nodename}"
+
+
+def test_tools_that_are_not_there_are_told(box: Box) -> None:
+    box.only()
+    (box.bin / "df").unlink()
+    facts = look(box).facts
+    assert not {"screen", "openssl", "rsync"} & set(facts.tools)
+    assert facts.screen_trouble is None
+    # A shell may have them built in: busybox does.
+    assert set(missing_tools(facts)) <= {"df"}
+
+
+def test_sessions_are_listed(box: Box) -> None:
+    for name in ("runner", "runner 2"):
+        box.screen("-dmS", name, "sleep", "60")
+    assert sorted(look(box).facts.sessions) == sorted(box.sessions())
+    assert len(box.sessions()) == 2
+
+
+def test_a_socket_directory_screen_refuses_is_told(box: Box) -> None:
+    (box.root / "screens").chmod(0o777)
+    trouble = look(box).facts.screen_trouble
+    assert trouble is not None
+    assert "700" in trouble
+
+
+# the parser, on what hosts have answered
+
+HEAD = b"""home /home/me
+node web1
+uid 1000
+state /home/me/.local/state/fastrr/web1
+tmp /tmp
+screendir /run/s
+boot 7d1c
+tool screen /usr/bin/screen
+tool openssl{none}
+tool sha1sum /usr/bin/sha1sum
+loginctl KillUserProcesses=yes
+== sessions
+No Sockets found in /run/screen/S-me.
+
+""".replace(b"{none}", b" ")
+
+
+def test_a_recorded_answer() -> None:
+    plan, _ = plan_of({"/srv/a b": 3, "./gone": 1, "/srv/link": 3}, ["/srv/new"])
+    answer = parse_answer(
+        plan,
+        HEAD
+        + b"""== directories
+good 4
+good 4
+good 1
+== space
+/srv
+.
+== df
+Filesystem     1024-blocks     Used Available Capacity Mounted on
+/dev/sda1         20511312  9000000  10463652      47% /
+//nas/my share        1000     1000         0     100% /home/me
+== files
+0 81a4 3 1700000000.123456789 1700000001.5 42 2049 a9993e364706816aba3e25717850c26c9cd0d89d
+2 a1ff 5 1700000000.000000000 1700000000.000000000 43 2049{none}
+== followed
+2 /srv/a b
+81a4 3 1700000000.123456789 1700000001.5 42 2049 a9993e364706816aba3e25717850c26c9cd0d89d
+""".replace(b"{none}", b" "),
+    )
+    facts = answer.facts
+    assert facts.account == ("7d1c", "web1", "1000", "/home/me", "/run/s")
+    assert facts.tools == {"screen": "/usr/bin/screen", "sha1sum": "/usr/bin/sha1sum"}
+    assert facts.kills_user_processes
+    assert facts.directories["/srv/new"] == DirectoryFacts("/srv")
+    assert facts.directories["."] == DirectoryFacts(".")
+    assert facts.space == {"/srv": Space("/", 10463652 * 1024), ".": Space("/home/me", 0)}
+    signature = Signature(3, 1700000000_123456789, 1700000001_500000000, 42, 2049)
+    file = RemoteFile(FileKind.FILE, signature, digest(b"abc"))
+    assert answer.files == (file, RemoteFile(FileKind.MISSING), replace(file, link_to="/srv/a b"))
+
+
+def test_whole_seconds_are_understood() -> None:
+    plan, _ = plan_of({"/a": 3})
+    tail = (
+        b"== directories\ngood 1\n== files\n0 81a4 3 1700000000 1700000001 42 2049 \n== followed\n"
+    )
+    found = parse_answer(plan, HEAD + tail).files[0]
+    assert found.signature == Signature(3, 1700000000 * 10**9, 1700000001 * 10**9, 42, 2049)
+    assert found.digest is None
+
+
+def test_unknown_space_is_left_out() -> None:
+    plan, _ = plan_of({}, ["/a", "/b"])
+    tail = b"== directories\ngood 2\ngood 2\n== space\n/a\n/b\n== df\nFilesystem\nx 1 2 3 4% /\n"
+    assert parse_answer(plan, HEAD + tail).facts.space == {}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"home /home/me\n",
+        HEAD.replace(b"== sessions\n", b""),
+        HEAD.replace(b"tmp /tmp\n", b""),
+        HEAD,
+        HEAD + b"== directories\n",
+        HEAD + b"== directories\ngood\n== files\n",
+        HEAD + b"== directories\ngood 1\n",
+        HEAD + b"== directories\ngood 1\n== files\nnoise\n",
+        HEAD + b"== directories\ngood 1\n== files\n0 81a4 3\n",
+        HEAD + b"== directories\ngood 1\n== files\n7 81a4 3 1 1 1 1 \n",
+        HEAD + b"== directories\ngood 1\n== files\n== followed\n0 /x\n",
+    ],
+    ids=range(12),
+)
+def test_an_answer_without_its_parts_is_refused(body: bytes) -> None:
+    plan, _ = plan_of({"/a": 3})
+    with pytest.raises(UnreadableAnswer):
+        parse_answer(plan, body)

@@ -1,0 +1,162 @@
+"""What screen is told and what it answers; sessions that really end, and only those."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from testbed.shells import Box, eventually
+
+from fastrr.screen import StopAnswer, parse_sessions, parse_stopped, screen_word, stop_script
+from fastrr.shell import to_bytes, to_text
+
+
+@pytest.mark.parametrize(
+    ("listing", "sessions"),
+    [
+        ("No Sockets found in /run/screen/S-me.\n\n", ()),
+        (
+            (
+                "There is a screen on:\n\t12.runner\t(11/23/26 00:41:35)\t(Detached)\n"
+                "1 Socket in /run/screen/S-me.\n"
+            ),
+            ("12.runner",),
+        ),
+        (
+            (
+                "There are screens on:\n\t12.rr_1\t(Attached)\n\t13.rr_10\t(Dead ???)\n"
+                "\t14.my  session\t(Multi, detached)\nRemove dead screens with 'screen -wipe'.\n"
+                "3 Sockets in /tmp/x.\n"
+            ),
+            ("12.rr_1", "13.rr_10", "14.my  session"),
+        ),
+        ("noise\nThere is a screen on:\n\t9.a.b\t(Detached)\n1 Socket in /x.\nmore\n", ("9.a.b",)),
+    ],
+)
+def test_sessions_are_read_from_screens_listing(listing: str, sessions: tuple[str, ...]) -> None:
+    assert parse_sessions(listing) == (sessions, None)
+
+
+@pytest.mark.parametrize(
+    ("listing", "trouble"),
+    [
+        (
+            "Directory /run/screen must have mode 777.\n",
+            "Directory /run/screen must have mode 777.",
+        ),
+        ("Cannot make directory\n '/run/screen'\n", "Cannot make directory '/run/screen'"),
+        ("", "screen -ls printed nothing"),
+    ],
+)
+def test_anything_else_is_trouble(listing: str, trouble: str) -> None:
+    assert parse_sessions(listing) == ((), trouble)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("plain", '"plain"'),
+        ("", '""'),
+        ("two words", '"two words"'),
+        ('"$HOME" ^C \\', '"\\"\\$HOME\\" \\^C \\\\"'),
+        ("a\nb\x1b", '"a\\012b\\033"'),
+        ("it's #1 ; ü", '"it\'s #1 ; ü"'),
+    ],
+)
+def test_words_of_a_command_file(text: str, word: str) -> None:
+    assert screen_word(text) == word
+
+
+def test_screen_reads_words_back_as_they_were(one_box: Box) -> None:
+    words = ("$HOME ${HOME}", "^C ^^", '"\\" \\n \\101', "it's", "# ; |", "tab\there", "ünï\u2028")
+    target = one_box.home / "said"
+    script = one_box.home / "say"
+    script.write_text(f"#!/bin/sh\nprintf '%s\\0' \"$@\" >{target}.new\nmv {target}.new {target}\n")
+    script.chmod(0o755)
+    rc = one_box.home / "rc"
+    rc.write_text(f"screen {screen_word(str(script))} {' '.join(map(screen_word, words))}\n")
+    one_box.screen("-c", str(rc), "-dmS", "words")
+    eventually(target.exists)
+    assert target.read_bytes().split(b"\0")[:-1] == [to_bytes(word) for word in words]
+
+
+# stopping
+
+
+def start(box: Box, *names: str) -> dict[str, str]:
+    """Start a session of each name; return ``pid.name`` by name."""
+    for name in names:
+        box.screen("-dmS", name, "sleep", "60")
+    eventually(lambda: len(box.sessions()) >= len(names))
+    return {session.partition(".")[2]: session for session in box.sessions()}
+
+
+def stop(box: Box, *sessions: str, directory: str = "/no/where") -> StopAnswer:
+    return parse_stopped(box.ask(stop_script(sessions, directory)))
+
+
+def test_exactly_the_named_session_ends(box: Box) -> None:
+    sessions = start(box, "rr_1", "rr_10", "rr")
+    assert stop(box, sessions["rr_1"]) == StopAnswer()
+    assert sorted(box.sessions()) == sorted((sessions["rr_10"], sessions["rr"]))
+
+
+def test_sessions_of_any_name_end(box: Box) -> None:
+    sessions = start(box, "my session", "it's", "-n", "$HOME", "ünï")
+    assert stop(box, *sessions.values()) == StopAnswer()
+    assert box.sessions() == []
+
+
+def test_two_sessions_of_one_name_end_both(box: Box) -> None:
+    start(box, "same")
+    box.screen("-dmS", "same", "sleep", "60")
+    eventually(lambda: len(box.sessions()) == 2)
+    assert stop(box, *box.sessions()) == StopAnswer()
+    assert box.sessions() == []
+
+
+def test_nothing_to_stop_is_fine(box: Box) -> None:
+    assert stop(box) == StopAnswer()
+    assert stop(box, "999999999.gone") == StopAnswer()
+
+
+def kill_screen(box: Box, session: str) -> None:
+    """Leave nothing of a session but its socket, as a crash does."""
+    inside = [pid for pid in box.processes() if str(pid) != session.partition(".")[0]]
+    for pid in (int(session.partition(".")[0]), *inside):
+        os.kill(pid, 9)
+    eventually(lambda: not box.processes())
+
+
+def test_what_a_dead_session_left_is_wiped(box: Box) -> None:
+    session = start(box, "dead")["dead"]
+    kill_screen(box, session)
+    assert box.sessions() == [session]
+    assert stop(box, session) == StopAnswer()
+    assert box.sessions() == []
+
+
+def test_a_dead_session_whose_process_id_is_anothers_is_wiped(box: Box) -> None:
+    session = start(box, "dead")["dead"]
+    kill_screen(box, session)
+    sockets = Path(box.environment["SCREENDIR"])
+    with subprocess.Popen(["sleep", "60"]) as other:
+        try:
+            (sockets / session).rename(sockets / f"{other.pid}.dead")
+            assert box.sessions() == [f"{other.pid}.dead"]
+            assert stop(box, f"{other.pid}.dead") == StopAnswer()
+            assert other.poll() is None
+        finally:
+            other.kill()
+    assert box.sessions() == []
+
+
+def test_what_does_not_end_is_told() -> None:
+    body = b"alive 12.my session No  luck \nprogram 77 two words\x0c\n\n"
+    assert parse_stopped(body) == StopAnswer(("12.my session No  luck",), (("two words\x0c", 77),))
+
+
+def test_names_keep_their_bytes() -> None:
+    assert parse_stopped(b"program 7 \xff\n") == StopAnswer((), ((to_text(b"\xff"), 7),))

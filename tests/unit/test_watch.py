@@ -1,0 +1,180 @@
+"""Waiting for components, and reading what they said last."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from testbed.shells import Box, eventually
+
+from fastrr.model import ComponentPlan
+from fastrr.shell import Script
+from fastrr.state import Launch
+from fastrr.watch import (
+    Ended,
+    log_tail_script,
+    parse_ended,
+    readable_log,
+    status_script,
+    watch_script,
+)
+
+
+def launches(box: Box, *names: str) -> list[Launch]:
+    made = []
+    for name in names:
+        state = box.home / "state" / name
+        state.mkdir(parents=True)
+        component = ComponentPlan(name, "host", "/bin/true", (), "/", 0, wait=True)
+        made.append(Launch(component, "/", str(state)))
+    return made
+
+
+def launcher_of(box: Box, launch: Launch) -> subprocess.Popen[bytes]:
+    """A process that looks like a component's launcher."""
+    path = Path(launch.state, "launch.sh")
+    path.write_text("sleep 60\n:\n")
+    process = subprocess.Popen(["sh", path], env=box.environment, start_new_session=True)
+    Path(launch.state, "launcher").write_text(f"{process.pid}\n")
+    return process
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    os.killpg(process.pid, 9)
+    process.wait()
+
+
+def heard(which: list[Launch], body: bytes) -> list[Ended]:
+    return [one for line in body.split(b"\n") if (one := parse_ended(which, line))]
+
+
+def test_those_that_have_ended_are_told_at_once(box: Box) -> None:
+    which = launches(box, "good", "it's bad", "failed")
+    Path(which[0].state, "exit").write_text("0\n")
+    Path(which[1].state, "exit").write_text("137\n")
+    Path(which[2].state, "failed").write_text("no such file\n")
+    body = box.ask(watch_script(which))
+    assert heard(which, body) == [Ended("good", 0), Ended("it's bad", 137), Ended("failed", None)]
+
+
+def test_each_is_told_as_soon_as_it_ends(box: Box) -> None:
+    which = launches(box, "first", "second")
+    running = [launcher_of(box, launch) for launch in which]
+
+    def finish() -> None:
+        for launch, process in zip(which, running, strict=True):
+            time.sleep(0.3)
+            Path(launch.state, "exit").write_text("5\n")
+            end(process)
+
+    finisher = threading.Thread(target=finish)
+    finisher.start()
+    body = box.ask(watch_script(which))
+    finisher.join()
+    assert heard(which, body) == [Ended("first", 5), Ended("second", 5)]
+
+
+def test_what_vanished_without_a_trace_is_told(box: Box) -> None:
+    which = launches(box, "never", "killed", "stays")
+    killed, stays = (launcher_of(box, launch) for launch in which[1:])
+
+    def finish() -> None:
+        time.sleep(0.3)
+        end(killed)
+        time.sleep(0.6)
+        Path(which[2].state, "exit").write_text("0\n")
+        end(stays)
+
+    finisher = threading.Thread(target=finish)
+    finisher.start()
+    body = box.ask(watch_script(which))
+    finisher.join()
+    assert heard(which, body) == [
+        Ended("never", None),
+        Ended("killed", None),
+        Ended("stays", 0),
+    ]
+
+
+def test_the_last_one_that_vanishes_is_not_watched_for_ever(box: Box) -> None:
+    which = launches(box, "only")
+    process = launcher_of(box, which[0])
+    killer = threading.Timer(0.3, lambda: end(process))
+    killer.start()
+    assert heard(which, box.ask(watch_script(which), timeout=10)) == [Ended("only", None)]
+    killer.join()
+
+
+def test_a_watch_ends_when_nobody_listens(one_box: Box) -> None:
+    which = launches(one_box, "one")
+    process = launcher_of(one_box, which[0])
+    quick = watch_script(which).text.replace('"$ticks" -ge 20', '"$ticks" -ge 1')
+    try:
+        watching = subprocess.Popen(
+            ["sh", "-c", 'eval "$(cat)"'],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=one_box.environment,
+        )
+        assert watching.stdin is not None
+        assert watching.stdout is not None
+        watching.stdin.write(Script(quick, "").data)
+        watching.stdin.close()
+        assert watching.stdout.readline().endswith(b" begin\n")
+        assert watching.stdout.readline() == b"beat\n"
+        watching.stdout.close()
+        assert watching.wait(timeout=10) != 0
+        eventually(lambda: of_group(process.pid, one_box.processes()))
+    finally:
+        end(process)
+
+
+def of_group(leader: int, processes: list[int]) -> bool:
+    """Whether all these are of the process group of ``leader``."""
+    with suppress(ProcessLookupError):
+        return all(os.getpgid(process) == leader for process in processes)
+    return False
+
+
+def test_a_glance_tells_of_those_that_have_ended(box: Box) -> None:
+    which = launches(box, "ended", "runs", "failed")
+    Path(which[0].state, "exit").write_text("3\n")
+    Path(which[2].state, "failed").write_text("why\n")
+    assert heard(which, box.ask(status_script(which))) == [Ended("ended", 3), Ended("failed", None)]
+    assert heard([], box.ask(status_script([]))) == []
+
+
+@pytest.mark.parametrize("line", [b"", b"beat", b"noise ended 0 0", b"@fastrr x begin", b"ended"])
+def test_other_lines_tell_nothing(one_box: Box, line: bytes) -> None:
+    assert parse_ended(launches(one_box, "one"), line) is None
+
+
+def test_the_end_of_a_log_is_read(box: Box) -> None:
+    (launch,) = launches(box, "-it's one")
+    Path(launch.state, "log").write_bytes(b"".join(b"line %d\r\n" % n for n in range(100)))
+    assert readable_log(box.ask(log_tail_script(launch)), 2) == ["line 98", "line 99"]
+
+
+@pytest.mark.parametrize(
+    ("data", "lines"),
+    [
+        (b"", []),
+        (b"one\r\n\r\ntwo\r\n", ["one", "two"]),
+        (b"\x1b[31mred\x1b[0m \x1b]0;title\x07text\x1b(B\r\n", ["red text"]),
+        (b"10%\r50%\r100%\r\n", ["100%"]),
+        (b"10%\r50%\r", ["50%"]),
+        (b"bell\x07 null\0\r\n", ["bell null"]),
+        (b"said\r\n\n=== Command terminated normally (Mon Nov 23) ===\n", ["said"]),
+        (b"gr\xc3\xbc\xc3\x9fe \xff\n", ["grüße \ufffd"]),
+        (b"1\n2\n3\n4\n5\n6\n", ["2", "3", "4", "5", "6"]),
+        (b"  indented\ttab\n", ["  indented\ttab"]),
+    ],
+)
+def test_logs_are_made_readable(data: bytes, lines: list[str]) -> None:
+    assert readable_log(data) == lines
