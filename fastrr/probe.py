@@ -396,7 +396,8 @@ def _directories(plan: HostPlan, sections: Mapping[str, list[str]]) -> dict[str,
     return {path: _directory(path, line) for path, line in zip(wanted, lines, strict=True)}
 
 
-_DF_LINE = re.compile(r"^.*?(?:\s+([A-Za-z]\S*))?\s+\d+\s+-?\d+\s+(-?\d+)\s+(?:\d+%|-)\s+(/.*)$")
+_DF_LINE = re.compile(r"^.*?(\S+)\s+\d+\s+-?\d+\s+(-?\d+)\s+(?:\d+%|-)\s+(/.*)$")
+"""What comes before the sizes: the type with ``-T``, else the end of the file system's name."""
 
 
 def _clock(lines: Iterable[str]) -> int:
@@ -410,11 +411,13 @@ def _clock(lines: Iterable[str]) -> int:
 
 def _space(sections: Mapping[str, list[str]]) -> dict[str, Space]:
     ancestors = sections.get("space", [])
-    matches = [match for line in sections.get("df", []) if (match := _DF_LINE.match(line))]
+    title, *lines = sections.get("df") or [""]
+    typed = title.split()[1:2] == ["Type"]
+    matches = [match for line in lines if (match := _DF_LINE.match(line))]
     if len(matches) != len(ancestors):
         return {}
     return {
-        ancestor: Space(match[3], int(match[2]) * 1024, match[1] or "")
+        ancestor: Space(match[3], int(match[2]) * 1024, match[1] if typed else "")
         for ancestor, match in zip(ancestors, matches, strict=True)
     }
 

@@ -23,7 +23,6 @@ import pytest
 from testbed import Bed, TestHost, loopback_bed
 from testbed.bed import PASSWORD, make_key
 from testbed.docker_bed import DockerHost
-from testbed.loopback_bed import SSHD
 
 from fastrr.errors import CommandFailed, ConnectionFailed, ConnectionLost
 from fastrr.hosts.ssh import connection, credentials, patience
@@ -167,7 +166,7 @@ def sshd(directory: Path, *options: str, port: int | None = None) -> Iterator[Se
     directory.mkdir()
     for name in ("key_ed25519", "key_rsa"):
         make_key(directory / name, kind=name.removeprefix("key_"))
-    port = port or loopback_bed._free_port()
+    port = port or loopback_bed.free_port()
     server = Server(port, directory / "authorized", directory / "key_ed25519", directory / "log")
     server.authorized.touch()
     (directory / "config").write_text(
@@ -179,8 +178,7 @@ def sshd(directory: Path, *options: str, port: int | None = None) -> Iterator[Se
         + "KbdInteractiveAuthentication no\n"
         + "LogLevel VERBOSE\n"
     )
-    with server.log.open("wb") as log:
-        process = subprocess.Popen([SSHD, "-D", "-e", "-f", directory / "config"], stderr=log)
+    process = loopback_bed.start_sshd(directory / "config", server.log)
     try:
         wait_for(lambda: b"listening" in server.log.read_bytes())
         yield server
@@ -766,7 +764,7 @@ def test_a_proxy_command_that_hangs_is_ended_with_all_its_children(client: Clien
 
 def port() -> int:
     """A port nobody listens on."""
-    return loopback_bed._free_port()
+    return loopback_bed.free_port()
 
 
 def test_a_refused_connection(client: Client) -> None:

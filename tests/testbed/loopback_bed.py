@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import shutil
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 from testbed.bed import Bed, Result, TestHost, make_key
@@ -21,6 +23,16 @@ def unavailable() -> str | None:
     if not os.access(SSHD, os.X_OK):
         return "there is no sshd (apt-get install openssh-server)"
     return None if shutil.which("screen") else "there is no screen (apt-get install screen)"
+
+
+def start_sshd(config: Path, log: Path) -> subprocess.Popen[bytes]:
+    """Start an sshd of our own."""
+    if os.getuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)  # Debian's service makes it; we start none
+    with log.open("wb") as file:
+        return subprocess.Popen(
+            [SSHD, "-D", "-e", "-f", config], stdout=file, stderr=file, start_new_session=True
+        )
 
 
 class LoopbackHost(TestHost):
@@ -40,7 +52,7 @@ class LoopbackHost(TestHost):
             "SCREENDIR": str(self._short / "screens"),
             "TMPDIR": str(self._short / "tmp"),
         }
-        self.port = _free_port()
+        self.port = free_port()
         directory.mkdir()
         self._start(directory, key)
         self.reset()
@@ -60,12 +72,7 @@ class LoopbackHost(TestHost):
             "StrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\n"
             "Subsystem sftp internal-sftp\n"
         )
-        if os.getuid() == 0:
-            Path("/run/sshd").mkdir(exist_ok=True)
-        with (directory / "log").open("wb") as log:
-            self._process = subprocess.Popen(
-                [SSHD, "-D", "-e", "-f", config], stdout=log, stderr=log, start_new_session=True
-            )
+        self._process = start_sshd(config, directory / "log")
 
     def run(self, command: str, user: str | None = None) -> Result:
         assert user in (None, self.user), "a loopback host has one account"
@@ -82,13 +89,21 @@ class LoopbackHost(TestHost):
 
     def reset(self) -> None:
         if self._home.exists():
-            for session in self.sessions():
-                pid = int(session.partition(".")[0])
-                subprocess.run(["pkill", "-KILL", "-P", str(pid)], check=False)
-                os.kill(pid, signal.SIGKILL)
+            self._end_processes()
         for name in ("home", "screens", "tmp"):
             shutil.rmtree(self._short / name, ignore_errors=True)
             (self._short / name).mkdir(mode=0o700)
+
+    def _end_processes(self) -> None:
+        """Kill all that runs with this host's home, until nothing does."""
+        ours = f"HOME={self.home}\0".encode()
+        deadline = time.monotonic() + 10
+        while found := [pid for pid in _processes() if ours in _environment_of(pid)]:
+            for pid in found:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            assert time.monotonic() < deadline, f"{found} can't be killed"
+            time.sleep(0.01)
 
     def close(self) -> None:
         self.reset()
@@ -97,7 +112,18 @@ class LoopbackHost(TestHost):
         shutil.rmtree(self._short, ignore_errors=True)
 
 
-def _free_port() -> int:
+def _processes() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _environment_of(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:  # it has ended, or is somebody else's
+        return b""
+
+
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

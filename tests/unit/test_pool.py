@@ -17,14 +17,15 @@ from fastrr import pool as pool_module
 from fastrr.errors import Interrupted, TimeLimitPassed
 from fastrr.events import Event, Logged, Sent
 from fastrr.model import Failure
-from fastrr.pool import Cancel, Reply, Stop, WorkerPool
+from fastrr.pool import Batch, Cancel, Reply, Stop, WorkerPool
 
 HOSTS = ("a", "b", "c", "d")
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def serve(pipe: Connection, hosts: Sequence[str]) -> None:
     """A worker whose requests are words that say what to do."""
-    waiting: list[str] = []
+    waiting: list[tuple[str, int]] = []
     while True:
         try:
             message = pipe.recv()
@@ -33,16 +34,18 @@ def serve(pipe: Connection, hosts: Sequence[str]) -> None:
         if isinstance(message, Stop):
             return
         if isinstance(message, Cancel):
-            for host in waiting:
-                pipe.send(Reply(host, f"{host} cleaned up"))
+            for host, call in waiting:
+                pipe.send(Reply(host, f"{host} cleaned up", call))
             waiting.clear()
             continue
-        waiting += [host for host, request in message.items() if request == "wait"]
-        for host, request in message.items():
-            obey(pipe, hosts, host, request)
+        assert isinstance(message, Batch)
+        requests = message.requests.items()
+        waiting += [(host, message.call) for host, request in requests if request == "wait"]
+        for host, request in requests:
+            obey(pipe, hosts, host, request, message.call)
 
 
-def obey(pipe: Connection, hosts: Sequence[str], host: str, request: str) -> None:
+def obey(pipe: Connection, hosts: Sequence[str], host: str, request: str, call: int) -> None:
     """Do what the word says; unknown ones are echoed."""
     match request:
         case "wait" | "hang":
@@ -59,13 +62,13 @@ def obey(pipe: Connection, hosts: Sequence[str], host: str, request: str) -> Non
         case "count":
             for number in range(100):
                 pipe.send(Sent(host, number))
-            pipe.send(Reply(host, "counted"))
+            pipe.send(Reply(host, "counted", call))
         case "pid":
-            pipe.send(Reply(host, os.getpid()))
+            pipe.send(Reply(host, os.getpid(), call))
         case "hosts":
-            pipe.send(Reply(host, tuple(hosts)))
+            pipe.send(Reply(host, tuple(hosts), call))
         case _:
-            pipe.send(Reply(host, request))
+            pipe.send(Reply(host, request, call))
 
 
 def children_of_this_process() -> set[str]:
@@ -79,12 +82,12 @@ def nothing_left() -> Iterator[None]:
     """No child, no descriptor and no signal handler outlives a test."""
     children = children_of_this_process()
     descriptors = set(os.listdir("/proc/self/fd"))
-    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    handlers = [signal.getsignal(number) for number in SIGNALS]
     yield
     assert multiprocessing.active_children() == []
     assert children_of_this_process() <= children
     assert set(os.listdir("/proc/self/fd")) == descriptors
-    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert [signal.getsignal(number) for number in SIGNALS] == handlers
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
 
 
@@ -189,7 +192,7 @@ class Killer:
             os.kill(os.getpid(), self._number)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_an_interrupt_cancels_and_waits_for_the_cleaning_up(number: int) -> None:
     replies: dict[str, object] = {}
 
@@ -197,12 +200,12 @@ def test_an_interrupt_cancels_and_waits_for_the_cleaning_up(number: int) -> None
         replies[reply.host] = reply.value
 
     with WorkerPool(HOSTS, 2, serve) as pool:
-        pool.raise_if_interrupted()
+        pool.raise_if_stopped()
         with pytest.raises(Interrupted):
             pool.call(dict.fromkeys(HOSTS, "wait"), Killer(number, HOSTS), replied)
         assert replies == {host: f"{host} cleaned up" for host in HOSTS}
         with pytest.raises(Interrupted):
-            pool.raise_if_interrupted()
+            pool.raise_if_stopped()
         with pytest.raises(Interrupted):
             pool.call({"a": "wait"}, ignore)
         assert pool.call({"a": "tidy"}, ignore, heed_interrupts=False) == {"a": "tidy"}
@@ -217,7 +220,7 @@ def test_the_third_interrupt_is_for_real() -> None:
         pool.call({"a": "wait"}, thrice)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_workers_leave_signals_to_the_parent(number: int) -> None:
     with WorkerPool(("a",), 1, serve) as pool:
         pid = pool.call({"a": "pid"}, ignore)["a"]
@@ -233,6 +236,24 @@ def test_the_deadline_cancels_too() -> None:
             pool.call(requests, ignore, replies.append, deadline=time.monotonic() + 0.2)
         assert {r.host: r.value for r in replies} == {"a": "a cleaned up", "b": "done"}
         assert pool.call({"a": "next"}, ignore) == {"a": "next"}
+
+
+def test_a_deadline_that_has_passed_is_seen_without_a_call() -> None:
+    with WorkerPool(("a",), 1, serve) as pool:
+        pool.raise_if_stopped(time.monotonic() + 60)
+        with pytest.raises(TimeLimitPassed):
+            pool.raise_if_stopped(time.monotonic())
+
+
+def test_now_and_then_it_is_said_who_has_not_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "WAITING_EVERY_S", 0.1)
+    told: list[Sequence[str]] = []
+    with WorkerPool(HOSTS, 2, serve) as pool:
+        requests = dict.fromkeys(HOSTS, "wait") | {"b": "answered"}
+        with pytest.raises(TimeLimitPassed):
+            pool.call(requests, ignore, deadline=time.monotonic() + 0.35, on_waiting=told.append)
+    assert 2 <= len(told) <= 3
+    assert all(list(hosts) == ["a", "c", "d"] for hosts in told)
 
 
 def test_the_deadline_holds_however_much_there_is_to_hear(

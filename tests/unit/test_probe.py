@@ -392,6 +392,8 @@ loginctl KillUserProcesses=yes
 == sessions
 No Sockets found in /run/screen/S-me.
 
+== state
+good 9
 """.replace(b"{none}", b" ")
 
 
@@ -412,6 +414,7 @@ Filesystem     1024-blocks     Used Available Capacity Mounted on
 /dev/sda1         20511312  9000000  10463652      47% /
 //nas/my share        1000     1000         0     100% /home/me
 == files
+clock 8180 90 1700000002.5 1700000002.500000000 44 40
 0 81a4 3 1700000000.123456789 1700000001.5 42 2049 a9993e364706816aba3e25717850c26c9cd0d89d
 2 a1ff 5 1700000000.000000000 1700000000.000000000 43 2049{none}
 == followed
@@ -426,6 +429,8 @@ Filesystem     1024-blocks     Used Available Capacity Mounted on
     assert facts.directories["/srv/new"] == DirectoryFacts("/srv")
     assert facts.directories["."] == DirectoryFacts(".")
     assert facts.space == {"/srv": Space("/", 10463652 * 1024), ".": Space("/home/me", 0)}
+    assert facts.state_trouble is None
+    assert facts.clock_ns == 1700000002_500000000
     signature = Signature(3, 1700000000_123456789, 1700000001_500000000, 42, 2049)
     file = RemoteFile(FileKind.FILE, signature, digest(b"abc"))
     assert answer.files == (file, RemoteFile(FileKind.MISSING), replace(file, link_to="/srv/a b"))
@@ -441,6 +446,54 @@ def test_whole_seconds_are_understood() -> None:
     assert found.digest is None
 
 
+def test_the_kinds_of_file_systems_are_read_where_df_tells_them() -> None:
+    plan, _ = plan_of({}, ["/a", "/home/me"])
+    tail = b"""== directories
+good 2
+good 8
+== space
+/a
+/home/me
+== df
+Filesystem     Type  1024-blocks     Used Available Capacity Mounted on
+/dev/sda1      ext4     20511312  9000000  10463652      47% /
+//nas/my share cifs         1000     1000         0     100% /home/my own
+"""
+    facts = parse_answer(plan, HEAD + tail).facts
+    assert facts.space == {
+        "/a": Space("/", 10463652 * 1024, "ext4"),
+        "/home/me": Space("/home/my own", 0, "cifs"),
+    }
+    assert facts.file_system_of("/a") == "ext4"
+    assert facts.file_system_of("/b") == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "trouble"),
+    [
+        (b"good 9", None),
+        (b"file 8", "/home/me is no directory"),
+        (b"denied 8", "/home/me may not be written to"),
+    ],
+)
+def test_where_the_state_can_t_be_kept_is_told(line: bytes, trouble: str | None) -> None:
+    plan, _ = plan_of({})
+    facts = parse_answer(plan, HEAD.replace(b"good 9", line)).facts
+    assert facts.state_trouble == trouble
+
+
+def test_a_destination_that_still_has_its_known_signature_is_not_hashed(box: Box) -> None:
+    same, other = (write(box.root, name, b"abc") for name in ("same", "other"))
+    plan, sources = plan_of({same: 3, other: 3})
+    if not nanoseconds(box):
+        pytest.skip("only whole seconds: never known")
+    known = {path: Signature.of(os.stat(path)) for path in (same, other)}
+    known[other] = replace(known[other], ctime_ns=known[other].ctime_ns + 1)
+    answer = parse_answer(plan, box.ask(probe_script(plan, sources, True, known)))
+    assert [file.digest for file in answer.files] == [None, digest(b"abc")]
+    assert answer.files[0].signature == known[same]
+
+
 def test_unknown_space_is_left_out() -> None:
     plan, _ = plan_of({}, ["/a", "/b"])
     tail = b"== directories\ngood 2\ngood 2\n== space\n/a\n/b\n== df\nFilesystem\nx 1 2 3 4% /\n"
@@ -454,6 +507,7 @@ def test_unknown_space_is_left_out() -> None:
         b"home /home/me\n",
         HEAD.replace(b"== sessions\n", b""),
         HEAD.replace(b"tmp /tmp\n", b""),
+        HEAD.replace(b"good 9\n", b""),
         HEAD,
         HEAD + b"== directories\n",
         HEAD + b"== directories\ngood\n== files\n",
@@ -463,7 +517,7 @@ def test_unknown_space_is_left_out() -> None:
         HEAD + b"== directories\ngood 1\n== files\n7 81a4 3 1 1 1 1 \n",
         HEAD + b"== directories\ngood 1\n== files\n== followed\n0 /x\n",
     ],
-    ids=range(12),
+    ids=range(13),
 )
 def test_an_answer_without_its_parts_is_refused(body: bytes) -> None:
     plan, _ = plan_of({"/a": 3})

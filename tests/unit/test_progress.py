@@ -40,7 +40,7 @@ RUN: tuple[Event, ...] = (
     Sent("db", 2_000_000),
     StepEnded(),
     StepBegan("watch", 1, "components"),
-    ComponentEnded("web", "main", 0),
+    ComponentEnded("web", "main", 0, True, "/state/main/log"),
     StepEnded(),
 )
 
@@ -101,7 +101,7 @@ def test_a_long_step_is_told_of_now_and_then(
     assert [record.getMessage() for record in lines.records] == [
         "copy: 1.5 MB of 4 MB (38 %)",
         "copy: 2.75 MB of 4 MB (69 %)",
-        "copy: 4 MB in 11.00 s",
+        "copy: 3 MB of 4 MB in 11.00 s",
     ]
 
 
@@ -110,7 +110,7 @@ def test_a_step_with_nothing_to_do_divides_by_no_zero(
 ) -> None:
     monkeypatch.setattr(progress, "TELL_EVERY_S", 0.0)
     show(PlainDisplay(), StepBegan("copy", 0, "B"), Sent("web", 1), StepEnded())
-    assert told(lines) == ["copy: 1 B of 0 B (100 %)", "copy: 0 B in T"]
+    assert told(lines) == ["copy: 0 B (100 %)", "copy: 0 B in T"]
 
 
 @pytest.mark.parametrize(

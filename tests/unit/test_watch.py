@@ -6,6 +6,7 @@ import os
 import subprocess
 import threading
 import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,14 +16,7 @@ from testbed.shells import Box, eventually
 from fastrr.model import ComponentPlan
 from fastrr.shell import Script
 from fastrr.state import Launch
-from fastrr.watch import (
-    Ended,
-    log_tail_script,
-    parse_ended,
-    readable_log,
-    status_script,
-    watch_script,
-)
+from fastrr.watch import Ended, Parser, readable_log, status_script, watch_script
 
 
 def launches(box: Box, *names: str) -> list[Launch]:
@@ -50,7 +44,8 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def heard(which: list[Launch], body: bytes) -> list[Ended]:
-    return [one for line in body.split(b"\n") if (one := parse_ended(which, line))]
+    parser = Parser(which)
+    return [one for line in body.split(b"\n") if (one := parser.hear(line))]
 
 
 def test_those_that_have_ended_are_told_at_once(box: Box) -> None:
@@ -152,13 +147,38 @@ def test_a_glance_tells_of_those_that_have_ended(box: Box) -> None:
 
 @pytest.mark.parametrize("line", [b"", b"beat", b"noise ended 0 0", b"@fastrr x begin", b"ended"])
 def test_other_lines_tell_nothing(one_box: Box, line: bytes) -> None:
-    assert parse_ended(launches(one_box, "one"), line) is None
+    assert Parser(launches(one_box, "one")).hear(line) is None
 
 
-def test_the_end_of_a_log_is_read(box: Box) -> None:
-    (launch,) = launches(box, "-it's one")
-    Path(launch.state, "log").write_bytes(b"".join(b"line %d\r\n" % n for n in range(100)))
-    assert readable_log(box.ask(log_tail_script(launch)), 2) == ["line 98", "line 99"]
+@pytest.mark.parametrize("script_of", [watch_script, status_script])
+def test_what_a_component_that_failed_said_last_is_told(
+    box: Box, script_of: Callable[[Sequence[Launch]], Script]
+) -> None:
+    which = launches(box, "-it's bad", "good", "silent", "garbled")
+    lines = b"".join(b"line %d\r\n" % n for n in range(100))
+    for launch, status, log in zip(
+        which, (3, 0, 1, 2), (lines, lines, b"", b"no newline\0 \xff"), strict=True
+    ):
+        Path(launch.state, "exit").write_text(f"{status}\n")
+        Path(launch.state, "log").write_bytes(log)
+    Path(which[2].state, "log").unlink()
+    assert heard(which, box.ask(script_of(which))) == [
+        Ended("-it's bad", 3, tuple(f"line {n}" for n in range(95, 100))),
+        Ended("good", 0),
+        Ended("silent", 1),
+        Ended("garbled", 2, ("no newline \ufffd",)),
+    ]
+
+
+def test_what_looks_like_an_ending_in_a_log_is_none(box: Box) -> None:
+    which = launches(box, "one", "two")
+    Path(which[0].state, "exit").write_text("1\n")
+    Path(which[0].state, "log").write_bytes(b"ended 1 0\nvanished 1\nsaid 1 x\n")
+    Path(which[1].state, "exit").write_text("0\n")
+    assert heard(which, box.ask(status_script(which))) == [
+        Ended("one", 1, ("ended 1 0", "vanished 1", "said 1 x")),
+        Ended("two", 0),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -177,4 +197,4 @@ def test_the_end_of_a_log_is_read(box: Box) -> None:
     ],
 )
 def test_logs_are_made_readable(data: bytes, lines: list[str]) -> None:
-    assert readable_log(data) == lines
+    assert readable_log(data, 5) == lines
