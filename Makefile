@@ -12,7 +12,7 @@ help: ## list the targets
 setup: $(READY) ## virtual environment and system packages
 
 $(READY): pyproject.toml scripts/system-packages
-	scripts/system-packages openssh-server openssh-client screen rsync openssl
+	PYTHON=$(PYTHON) scripts/system-packages python3-venv openssh-server openssh-client screen rsync openssl
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable '.[dev]'
 	touch $(READY)
