@@ -47,13 +47,12 @@ def demonstrate(bed: Bed, environment: dict[str, str], *, keep: bool) -> int:
 
     heading("What is there now: sessions, files and a log on each host")
     ssh = ["ssh", "-F", str(bed.ssh_config)]
-    look = "screen -ls; find fastrr-example -type f | sort; cat fastrr-example/results/*"
+    # An sshd on loopback begins in the account's own home, not in the host's.
+    look = "cd; screen -ls; find fastrr-example -type f | sort; cat fastrr-example/results/*"
     statuses.extend(show([*ssh, host.name, look], environment) for host in hosts)
-    log = "cat .local/state/fastrr/*/runner/service*/log"
+    log = "cd; cat .local/state/fastrr/*/runner/service*/log"
     statuses.append(show([*ssh, hosts[0].name, log], environment))
-    windows = (
-        'screen -S "$(screen -ls | sed -n "s/.*\\t\\(.*runner\\)\\t.*/\\1/p")" -Q windows; echo'
-    )
+    windows = "screen -S runner -Q windows; echo"
     statuses.append(show([*ssh, hosts[0].name, windows], environment))
 
     heading("The second run, with a muddler, copies nothing")
@@ -70,10 +69,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave the hosts up for a while")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="fr-") as screens, open_bed() as bed:
-        os.chmod(screens, 0o700)
+    with (
+        tempfile.TemporaryDirectory(prefix="fr-", ignore_cleanup_errors=True) as own,
+        open_bed() as bed,
+    ):
         print(f"three hosts, by {bed.kind}")
-        environment = {**os.environ, "SCREENDIR": screens, "PYTHONPATH": str(REPOSITORY)}
+        # What fastrr keeps on the controller is to go when the demo does.
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(REPOSITORY),
+            "SCREENDIR": f"{own}/screens",
+            "XDG_CACHE_HOME": f"{own}/cache",
+            "XDG_STATE_HOME": f"{own}/state",
+        }
+        os.mkdir(environment["SCREENDIR"], 0o700)
         try:
             return demonstrate(bed, environment, keep=arguments.keep)
         finally:
