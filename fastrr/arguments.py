@@ -27,6 +27,9 @@ HOST_KEYS = ("strict", "accept-new", "off")
 HOST_KEYS_DEFAULT = "ssh-config"
 """Values of `fastrr.model.HostKeyPolicy`."""
 
+TRANSPORTS = ("auto", "stream", "rsync", "sftp")
+"""Names of `fastrr.transports`."""
+
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -158,6 +161,11 @@ def _add_running(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--always-copy", action="store_true", help="copy all files without comparing them first"
     )
+    group.add_argument(
+        "--transport", choices=TRANSPORTS, default=TRANSPORTS[0],
+        help="how to send files (default: auto: rsync for what changed in large files, else one "
+        "stream a host, else sftp)",
+    )  # fmt: skip
     group.add_argument(
         "--rehash", action="store_true",
         help="compute all digests anew, whatever is remembered of earlier runs",

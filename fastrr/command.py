@@ -81,6 +81,7 @@ def _run(options: Options, handler: LogHandler) -> int:
         copy_only=options.copy_only,
         kill_first=options.kill_first,
         zombie=not options.no_zombie,
+        transport=options.transport,
         rehash=options.rehash,
         ledger=default_path(),
         gmac_key=secrets.token_bytes(16),

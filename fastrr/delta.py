@@ -92,7 +92,8 @@ def draft(
             continue
         reason = _reason(source, there, always_copy)
         destination = absolute(there.link_to or target.destination, facts.home)
-        copy = Copy(source.path, destination, source.size, source.mode, reason)
+        replaces = there.signature.size if there.signature else None
+        copy = Copy(source.path, destination, source.size, source.mode, reason, replaces)
         if reason is CopyReason.DIGEST:
             unsettled.append((copy, there.digest))
         else:

@@ -130,6 +130,8 @@ class RunSettings:
     kill_first: bool = True
     """End earlier sessions of this name; otherwise add windows to the one that runs."""
     zombie: bool = True
+    transport: str = "auto"
+    """How content is sent; see `fastrr.transports.choice`."""
     rehash: bool = False
     """Compute all digests anew, whatever the ledger remembers."""
     ledger: str | None = None
@@ -183,6 +185,8 @@ class Copy:
     size: int
     mode: int
     reason: CopyReason
+    replaces: int | None = None
+    """Size of the file that is there now; None: there is none."""
 
 
 class Algorithm(Enum):

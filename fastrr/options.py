@@ -34,6 +34,7 @@ class Options(argparse.Namespace):
     no_zombie: bool
     always_copy: bool
     rehash: bool
+    transport: str
     copy_only: bool
     keep_going: bool
     timeout: float | None

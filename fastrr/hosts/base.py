@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import IO, Protocol
 
@@ -101,6 +101,17 @@ class Host(Protocol):
         is much to write, so that it pays to set up what carries it faster. What ``write`` raises
         ends the command and comes back.
 
+        :raises ConnectionLost: as `run`.
+        """
+
+    def run_here(self, command: Sequence[str], hear: Callable[[bytes], None]) -> Completed:
+        """Run a program of this machine that reaches the host by a remote shell of its own.
+
+        The environment variable RSYNC_RSH (rsync(1)) has the shell's command; whatever host name
+        it is given, it reaches this host. ``hear`` gets what the program prints, as it comes, and
+        nothing now and then; what it raises ends the program and comes back.
+
+        :raises CommandFailed: where there is no remote shell.
         :raises ConnectionLost: as `run`.
         """
 

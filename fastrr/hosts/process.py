@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import select
 import signal
 import subprocess
 import threading
@@ -18,6 +19,9 @@ PIPE_BYTES = 1 << 20
 an ordinary user may have 1 MiB unless pipe-max-size says less)."""
 
 _SENDFILE_BYTES = 1 << 20
+
+HEAR_EVERY_S = 0.2
+_HEARD_BYTES = 1 << 16
 
 
 class PipeFeed:
@@ -85,6 +89,34 @@ def feed(process: subprocess.Popen[bytes], write: Callable[[Feed], None]) -> tup
             kill(process)  # else leaving `with` would wait for its end
             raise
     return heard["stdout"], heard["stderr"]
+
+
+def hear_out(process: subprocess.Popen[bytes], hear: Callable[[bytes], None]) -> bytes:
+    """Let ``hear`` have the standard output as it comes, and nothing now and then; return stderr.
+
+    The process gets no input. What ``hear`` raises ends it.
+    """
+    stdin, stdout, stderr = process.stdin, process.stdout, process.stderr
+    assert stdin is not None
+    assert stdout is not None
+    assert stderr is not None
+    errors: list[bytes] = []
+    reader = threading.Thread(target=lambda: errors.append(stderr.read()), daemon=True)
+    reader.start()
+    with process:
+        try:
+            stdin.close()
+            while True:
+                ready, _, _ = select.select([stdout], [], [], HEAR_EVERY_S)
+                piece = os.read(stdout.fileno(), _HEARD_BYTES) if ready else b""
+                hear(piece)
+                if ready and not piece:
+                    break
+            reader.join()
+        except BaseException:
+            kill(process)
+            raise
+    return errors[0]
 
 
 @contextlib.contextmanager

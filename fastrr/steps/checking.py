@@ -17,6 +17,7 @@ from fastrr.model import HostPlan, RunSettings
 from fastrr.probe import HostFacts
 from fastrr.requests import Checked
 from fastrr.steps.context import Context
+from fastrr.transports import programs_here, unusable
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,9 @@ def _require_tools(context: Context, facts: HostFacts) -> None:
         raise CommandFailed(f"the host has no {', '.join(missing)}: install what is missing")
     if "openssl" not in facts.tools and "sha1sum" not in facts.tools and context.plan.files:
         raise CommandFailed("the host has neither openssl nor sha1sum: install openssl")
+    transport = context.settings.transport
+    if context.plan.files and (why := unusable(transport, programs_here(), facts.tools)):
+        raise CommandFailed(f"--transport {transport}: {why}; --transport auto does without")
     if not context.plan.components or context.settings.copy_only:
         return
     if "screen" not in facts.tools:

@@ -10,15 +10,22 @@ from collections.abc import Callable, Sequence
 from posixpath import dirname
 
 from fastrr import install
-from fastrr.errors import HostError, Interrupted
+from fastrr.errors import CommandFailed, HostError, Interrupted
 from fastrr.events import Event, Sent
 from fastrr.hosts.base import ANSWER_WITHIN_S, SLOWEST_READ_BYTES_S, ask
 from fastrr.install import Held, InstallFailure
-from fastrr.model import Signature
+from fastrr.model import Copy, CopyReason, Signature
 from fastrr.probe import HostFacts
 from fastrr.requests import CopyFiles, CopyReport
 from fastrr.steps.context import Context
-from fastrr.transports import Item, SftpTransport, StreamTransport, Transport
+from fastrr.transports import (
+    Basis,
+    Item,
+    Share,
+    choose,
+    make_transport,
+    programs_here,
+)
 
 SENT_EVENT_EVERY_S = 0.1
 
@@ -67,10 +74,22 @@ def _fill(context: Context, facts: HostFacts, held: Sequence[Held]) -> CopyRepor
 def _send(context: Context, facts: HostFacts, held: Sequence[Held]) -> dict[int, str]:
     """Have the content sent; return what failed, by number in ``held``, and why."""
     numbers = [number for number, h in enumerate(held) if h.same_as is None]
-    items = [Item(held[n].copy.source, held[n].path, held[n].copy.size) for n in numbers]
+    items = [
+        Item(held[n].copy.source, held[n].path, held[n].copy.size, _basis(held[n].copy))
+        for n in numbers
+    ]
+    shares = choose(context.settings.transport, items, programs_here(), facts.tools)
     meter = _Meter(context.host.name, context.emit, context.cancelled)
-    transport: Transport = StreamTransport() if "tar" in facts.tools else SftpTransport()
-    failed = transport.send(context.host, items, meter.add)
+    failed: dict[int, str] = {}
+    for share in shares:
+        part = [items[n] for n in share.numbers]
+        size = sum(item.size for item in part)
+        context.log(
+            logging.DEBUG,
+            f"{len(part)} files, {size / 1e6:,.1f} MB, by {share.transport}: {share.why}",
+        )
+        refused = _send_share(context, share, part, meter)
+        failed.update({share.numbers[n]: why for n, why in refused.items()})
     meter.flush()
     return {
         numbers[number]: (
@@ -79,6 +98,26 @@ def _send(context: Context, facts: HostFacts, held: Sequence[Held]) -> dict[int,
         )
         for number, why in failed.items()
     }
+
+
+def _basis(copy: Copy) -> Basis | None:
+    """The file in which rsync may look for what is there already."""
+    if copy.replaces is None or copy.reason is CopyReason.ALWAYS:  # which means: all of it
+        return None
+    return Basis(copy.destination, copy.replaces)
+
+
+def _send_share(
+    context: Context, share: Share, items: Sequence[Item], meter: _Meter
+) -> dict[int, str]:
+    """Send by the transport chosen; what rsync can't do, the stream will."""
+    try:
+        return make_transport(share.transport).send(context.host, items, meter.add)
+    except CommandFailed as error:
+        if share.fallback is None:
+            raise
+        context.log(logging.WARNING, f"{error}; sending all of the files by {share.fallback}")
+        return make_transport(share.fallback).send(context.host, items, meter.add)
 
 
 def _explained(context: Context, held: Held, failure: InstallFailure, said: bytes) -> str:

@@ -1,7 +1,29 @@
-"""Ways to move file content to a host, behind one Protocol."""
+"""Ways to move file content to a host, behind one Protocol; see `choice` for which is when."""
 
-from fastrr.transports.base import Item, Transport
+from fastrr.transports.base import Basis, Item, Transport
+from fastrr.transports.choice import Share, choose, unusable
+from fastrr.transports.rsync import RsyncTransport, programs_here
 from fastrr.transports.sftp import SftpTransport
 from fastrr.transports.stream import StreamTransport
 
-__all__ = ["Item", "SftpTransport", "StreamTransport", "Transport"]
+__all__ = [
+    "Basis",
+    "Item",
+    "RsyncTransport",
+    "SftpTransport",
+    "Share",
+    "StreamTransport",
+    "Transport",
+    "choose",
+    "make_transport",
+    "programs_here",
+    "unusable",
+]
+
+
+def make_transport(name: str) -> Transport:
+    """Return the transport of this name."""
+    for transport in (StreamTransport, RsyncTransport, SftpTransport):
+        if transport.name == name:
+            return transport()
+    raise ValueError(name)

@@ -16,6 +16,14 @@ from fastrr.hosts.base import Host
 
 
 @dataclass(frozen=True, slots=True)
+class Basis:
+    """A file on the host that is probably much like the one to be sent there."""
+
+    path: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """One file to be sent."""
 
@@ -24,6 +32,8 @@ class Item:
     destination: str
     """Absolute temporary path on the host; its directory exists."""
     size: int
+    basis: Basis | None = None
+    """The changed file that it will replace, if there is one; it is left as it is."""
 
 
 class Transport(Protocol):

@@ -19,11 +19,12 @@ from fastrr.errors import HostError
 from fastrr.hosts.base import Host
 from fastrr.hosts.ssh import patience
 from fastrr.shell import Script
-from fastrr.transports import Item, SftpTransport, StreamTransport, Transport
+from fastrr.transports import Item, RsyncTransport, SftpTransport, StreamTransport, Transport
 
 TRANSPORTS: dict[str, Callable[[], Transport]] = {
     "sftp": SftpTransport,
     "stream": StreamTransport,
+    "rsync": RsyncTransport,
     "stream, bulk": lambda: StreamTransport(bulk_from_bytes=0, keep_up_to_bytes=0),
 }
 
@@ -267,7 +268,7 @@ def test_a_connection_that_breaks_is_no_file_s_fault(
     items = own_place.items([os.urandom(10_000_000), b"two"])
 
     def kill(_count: int) -> None:
-        own_place.behind.run(f"kill -KILL {sshd} $(ps -o ppid= -C tar)")
+        own_place.behind.run(f"kill -KILL {sshd} $(ps -o ppid= -C tar -C rsync)")
 
     with pytest.raises(HostError, match="connection was lost"):
         transport.send(own_place.host, items, kill)

@@ -8,7 +8,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import IO
 
 import paramiko
@@ -16,7 +16,7 @@ from paramiko.sftp import CMD_OPEN, SFTP_FLAG_CREATE, SFTP_FLAG_EXCL, SFTP_FLAG_
 
 from fastrr.errors import CommandFailed, ConnectionFailed, ConnectionLost
 from fastrr.hosts.base import Completed, Feed, FileSender, took_too_long
-from fastrr.hosts.process import feed, kill
+from fastrr.hosts.process import feed, hear_out, kill
 from fastrr.hosts.ssh import openssh, patience
 from fastrr.hosts.ssh.connection import Connection, connect
 from fastrr.model import SshSettings
@@ -76,10 +76,24 @@ class SshHost:
             logger.debug("%s: no bulk connection: %s", self.name, completed.last_words())
         return self._execute(command, write)
 
+    def run_here(self, command: Sequence[str], hear: Callable[[bytes], None]) -> Completed:
+        if (ssh := openssh.client()) is None:
+            raise CommandFailed("there is no ssh on this machine")
+        with openssh.leading(ssh, self._bulk_settings(), command) as process:
+            self._take(process)
+            stderr = hear_out(process, hear)
+        return self._completed(process, b"", stderr)
+
     def _stream_by(self, ssh: str, command: str, write: Callable[[Feed], None]) -> Completed:
+        with openssh.connecting(ssh, self._bulk_settings(), command) as process:
+            self._take(process)
+            stdout, stderr = feed(process, write)
+        return self._completed(process, stdout, stderr)
+
+    def _bulk_settings(self) -> openssh.Bulk:
         connection = self._alive()
         key = connection.host_key
-        bulk = openssh.Bulk(
+        return openssh.Bulk(
             self.name,
             self._settings.config_file,
             connection.target,
@@ -87,11 +101,17 @@ class SshHost:
             connection.credential,
             self._settings.password,
         )
-        with openssh.connecting(ssh, bulk, command) as process:
-            self._bulk = process
-            if self._interrupted.is_set():  # just now, when there was no process to end
-                kill(process)
-            stdout, stderr = feed(process, write)
+
+    def _take(self, process: subprocess.Popen[bytes]) -> None:
+        """Have a process that leads to the host ended by `interrupt`."""
+        self._bulk = process
+        if self._interrupted.is_set():  # just now, when there was no process to end
+            kill(process)
+
+    def _completed(
+        self, process: subprocess.Popen[bytes], stdout: bytes, stderr: bytes
+    ) -> Completed:
+        self._bulk = None
         if self._interrupted.is_set():
             raise self._lost(None)
         return Completed(process.returncode, stdout, stderr)

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,7 +129,25 @@ def _quoted(path: str) -> str:
 
 @contextlib.contextmanager
 def connecting(ssh: str, bulk: Bulk, command: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run ``command`` on the host through the client ``ssh`` for the time inside.
+    """Run ``command`` on the host through the client ``ssh`` for the time inside."""
+    with _client(ssh, bulk) as (words, environment, _):
+        yield start([*words, command], environment)
+
+
+@contextlib.contextmanager
+def leading(ssh: str, bulk: Bulk, command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run ``command`` here for the time inside; its RSYNC_RSH (rsync(1)) leads to the host."""
+    with _client(ssh, bulk) as (words, environment, directory):
+        shell = os.path.join(directory, "shell")
+        # Its first argument is the host's name, which we know better.
+        Path(shell).write_text(f'shift\nexec {join(words)} "$@"\n', encoding="utf-8")
+        quoted = "'{}'".format(shell.replace("'", "''"))
+        yield start([*command], environment | {"RSYNC_RSH": f"/bin/sh {quoted}"})
+
+
+@contextlib.contextmanager
+def _client(ssh: str, bulk: Bulk) -> Iterator[tuple[list[str], dict[str, str], str]]:
+    """Yield the client's command line, its environment, and a private directory.
 
     The client's private files, and the server that tells it the password, are there for this time.
     """
@@ -143,7 +161,7 @@ def connecting(ssh: str, bulk: Bulk, command: str) -> Iterator[subprocess.Popen[
         environment = {**os.environ, "LC_ALL": "C"}
         if bulk.password is not None:
             environment |= stack.enter_context(_askpass(directory, bulk.password))
-        yield start([ssh, *options(bulk, directory), command], environment)
+        yield [ssh, *options(bulk, directory)], environment, directory
 
 
 @contextlib.contextmanager
