@@ -31,7 +31,7 @@ from fastrr.probe import (
     parse_answer,
     probe_script,
 )
-from fastrr.shell import to_bytes, to_text
+from fastrr.shell import script, to_bytes, to_text
 
 NAMES = (
     "plain",
@@ -105,8 +105,11 @@ def digest(content: bytes) -> str:
 
 
 def nanoseconds(box: Box) -> bool:
-    """Whether the box's stat tells more than whole seconds: busybox's does not."""
-    return box.shell.words[0] != "busybox"
+    """Whether the box's stat tells more than whole seconds: busybox's does not.
+
+    Which one a busybox sh runs is a matter of how it was built (FEATURE_SH_STANDALONE).
+    """
+    return b"." in box.ask(script("stat -c %.9Y / 2>/dev/null || true\n"))
 
 
 # files, as shells and utilities really see them
