@@ -190,6 +190,14 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
         "-l", "--log-level", type=str.upper, choices=LOG_LEVELS, default="INFO",
         help="least important log lines to show: %(choices)s (default: %(default)s)",
     )  # fmt: skip
+    group.add_argument(
+        "--timings", action="store_true",
+        help="say at the end where the time went, by host and activity",
+    )  # fmt: skip
+    group.add_argument(
+        "--trace", metavar="FILE",
+        help="write the same, moment by moment, as Chrome trace events (for ui.perfetto.dev)",
+    )  # fmt: skip
     group.add_argument("--no-progress", action="store_true", help="show no progress bars")
 
 

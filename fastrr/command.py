@@ -9,9 +9,11 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
+from typing import IO
 
 from fastrr.config.load import load
-from fastrr.errors import FastrrError
+from fastrr.errors import FastrrError, UsageError
+from fastrr.events import Event
 from fastrr.exitcodes import ExitCode
 from fastrr.hosts import warm_up
 from fastrr.ledger import default_path
@@ -20,6 +22,7 @@ from fastrr.options import Options
 from fastrr.progress import LogHandler, PlainDisplay, TerminalDisplay
 from fastrr.report import table
 from fastrr.runner import RunOptions, run
+from fastrr.timings import Timings
 
 logger = logging.getLogger("fastrr")
 
@@ -98,13 +101,43 @@ def _run(options: Options, handler: LogHandler) -> int:
         keep_going=options.keep_going,
         time_limit_s=options.timeout,
     )
+    timings = Timings()
+
+    def tell(event: Event) -> None:
+        timings.take(event)
+        display.show(event)
+
+    trace = _open_trace(options.trace)
     try:
-        report = run(deployment, settings, ssh, conduct, display.show)
+        report = run(deployment, settings, ssh, conduct, tell)
     finally:
         display.close()
         handler.display = None
+        if trace is not None:
+            _write_trace(timings, trace)
     _print(table(report))
+    if options.timings:
+        _print("\n" + timings.table())
     return report.exit_code
+
+
+def _open_trace(path: str | None) -> IO[str] | None:
+    """Open it before anything is done: a run whose trace can't be written is not started.
+
+    :raises UsageError: when it can't be opened.
+    """
+    try:
+        return None if path is None else open(path, "w", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--trace {path}: it can't be written: {error.strerror}") from error
+
+
+def _write_trace(timings: Timings, file: IO[str]) -> None:
+    try:
+        with file:
+            timings.write_trace(file)
+    except OSError as error:  # what was done stays done
+        logger.error("--trace %s: it could not be written: %s", file.name, error.strerror)
 
 
 def _print(text: str) -> None:

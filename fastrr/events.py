@@ -9,11 +9,23 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Connected:
-    """A host was reached and has let us in."""
+class Span:
+    """Something that took its time has come to an end, well or not.
+
+    Times are seconds of the monotonic clock, which all processes of a machine share
+    (clock_gettime(2), CLOCK_MONOTONIC).
+    """
 
     host: str
-    seconds: float
+    """Empty: the controller."""
+    activity: str
+    began_s: float
+    ended_s: float
+    detail: str = ""
+
+    @property
+    def seconds(self) -> float:
+        return self.ended_s - self.began_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,4 +80,4 @@ class StepEnded:
     """The step that began last is done."""
 
 
-Event = Connected | Sent | ComponentEnded | Logged | StepBegan | Advanced | StepEnded
+Event = Span | Sent | ComponentEnded | Logged | StepBegan | Advanced | StepEnded

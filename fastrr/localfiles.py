@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from fastrr.digests import Unsteady, digest
 from fastrr.errors import UsageError
+from fastrr.events import Span
 from fastrr.ledger import LocalEntry, LocalLedger
 from fastrr.model import Algorithm, SourceFile
 
@@ -37,6 +39,7 @@ class LocalFiles:
         self._known: dict[tuple[Algorithm, str], str | OSError] = {}
         self._pending: dict[tuple[Algorithm, str], Future[_Outcome]] = {}
         self._learned: list[LocalEntry] = []
+        self._spans: list[Span] = []
 
     def want(self, algorithm: Algorithm, paths: Iterable[str]) -> None:
         """Begin to hash those of ``paths`` that are not known or under way."""
@@ -82,6 +85,11 @@ class LocalFiles:
             raise UsageError("\n".join(unreadable))
         return digests
 
+    def spans(self) -> list[Span]:
+        """Return what hashing took since this was asked last."""
+        spans, self._spans = self._spans, []
+        return spans
+
     def close(self) -> None:
         """Stop hashing, and let the ledger keep what was learned."""
         self._abandon.set()
@@ -107,6 +115,7 @@ class LocalFiles:
 
     def _hash(self, algorithm: Algorithm, paths: list[str]) -> _Outcome:
         outcome: _Outcome = {}
+        began = time.monotonic()
         for path in paths:
             try:
                 value, signature = digest(path, algorithm, self._gmac_key, self._abandon)
@@ -118,4 +127,7 @@ class LocalFiles:
                 outcome[path] = value
                 if algorithm is Algorithm.SHA1:
                     self._learned.append(LocalEntry(path, signature, value))
+        size = sum(self._sources[path].size for path in paths)
+        detail = f"{algorithm.value} of {len(paths)} files, {size / 1e6:,.1f} MB"
+        self._spans.append(Span("", "hash", began, time.monotonic(), detail))
         return outcome

@@ -41,6 +41,8 @@ class Options(argparse.Namespace):
     jobs: int
     log_level: str
     no_progress: bool
+    timings: bool
+    trace: str | None
 
     @property
     def ssh_user(self) -> str:
@@ -72,6 +74,7 @@ class Options(argparse.Namespace):
         self.arg_parser = None if self.arg_parser is None else _path(self.arg_parser)
         muddlers = [_path(muddler) for muddler in self.muddler or ()]
         self.muddler = muddlers if len(muddlers) > 1 else next(iter(muddlers), None)
+        self.trace = None if self.trace is None else _path(self.trace)
         for pair in self.extra_pairs:
             if not pair.partition("=")[0].isidentifier() or "=" not in pair:
                 raise UsageError(f"-X {pair}: write -X key=value")

@@ -135,6 +135,12 @@ inspect() {
 """
 
 _LOOK_AT_FILES = r"""
+now() {
+    if [ -r /proc/uptime ]; then
+        read -r up idle </proc/uptime
+        echo "$up"
+    fi
+}
 scratch=$(mktemp -d) || exit 1
 trap 'rm -rf "$scratch"' EXIT
 cat >"$scratch/wanted" {wanted}
@@ -161,7 +167,10 @@ awk -v links="$scratch/links" -v same="$scratch/same" '
         else if ($3 "/" $4 "/" $5 "/" $6 != known[path]) print path >same
     }' "$scratch/wanted" "$scratch/found"
 if "$hashing" && [ -s "$scratch/same" ]; then
+    echo "== hashing"
+    now
     tr '\n' '\0' <"$scratch/same" | xargs -0 $hasher >"$scratch/digests" 2>/dev/null
+    now
 fi
 echo "== files"
 awk '
@@ -225,6 +234,8 @@ class HostFacts:
     """What ``openssl version`` says, where it was asked."""
     clock_ns: int = 0
     """The time there, as new files are given it; 0 where no files were looked at."""
+    hashing_s: float = 0.0
+    """How long digests took, where that is known; to a hundredth of a second."""
     screen_directory: str = ""
     tools: Mapping[str, str] = field(default_factory=dict)
     """Path of each tool of `TOOLS` and `REQUIRED_TOOLS` that is there."""
@@ -363,6 +374,7 @@ def _facts(plan: HostPlan, sections: Mapping[str, list[str]]) -> HostFacts:
         machine=values.get("machine", ""),
         openssl=values.get("openssl", ""),
         clock_ns=_clock(sections.get("files", ())),
+        hashing_s=_seconds(sections.get("hashing", ())),
         screen_directory=values["screendir"],
         tools=tools,
         sessions=sessions,
@@ -407,6 +419,10 @@ def _clock(lines: Iterable[str]) -> int:
             signature = _described(line.removeprefix("clock ")).signature
             return signature.ctime_ns if signature else 0
     return 0
+
+
+def _seconds(times: Sequence[str]) -> float:
+    return float(times[1]) - float(times[0]) if len(times) == 2 else 0.0
 
 
 def _space(sections: Mapping[str, list[str]]) -> dict[str, Space]:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, NoReturn
 from fastrr.events import (
     Advanced,
     ComponentEnded,
-    Connected,
     Event,
     Logged,
     Sent,
+    Span,
     StepBegan,
     StepEnded,
 )
@@ -46,8 +46,9 @@ class PlainDisplay:
                 self._advance(event.waited)
             case StepEnded():
                 self._end()
-            case Connected(host, seconds):
-                logger.debug("%s: connected in %.2f s", host, seconds)
+            case Span(host, activity):
+                where = f"{host}: " if host else ""
+                logger.debug("%s%s took %.3f s", where, activity, event.seconds)
             case Logged(level, message):
                 logger.log(level, "%s", message)
 

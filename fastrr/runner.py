@@ -149,6 +149,7 @@ class Runner:
         finally:
             if not (self._started_anything or self._options.copy_only):
                 self._discard()
+            self._tell_spans()
         return self.report
 
     def _what_was_waited_for(self) -> str:
@@ -306,6 +307,10 @@ class Runner:
         if isinstance(event, ComponentEnded):
             self._judge(event)
         self._tell(event)
+
+    def _tell_spans(self) -> None:
+        for span in self._files.spans():
+            self._tell(span)
 
     def _judge(self, ended: ComponentEnded) -> None:
         if ended.exit_status == 0:

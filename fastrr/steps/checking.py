@@ -10,7 +10,7 @@ from posixpath import dirname, join
 from fastrr import delta, install, probe, state
 from fastrr.delta import Draft
 from fastrr.errors import CommandFailed
-from fastrr.events import Connected
+from fastrr.events import Span
 from fastrr.hosts.base import ANSWER_WITHIN_S, SLOWEST_READ_BYTES_S, ask
 from fastrr.ledger import TRUSTED_FILE_SYSTEMS, Ledger, RemoteEntry, at_rest
 from fastrr.model import HostPlan, RunSettings
@@ -51,11 +51,16 @@ def check(context: Context, always_copy: bool) -> Findings:
 
     :raises HostError: when it can't be reached, or lacks what the run needs.
     """
-    began = time.monotonic()
-    context.host.connect()
-    context.emit(Connected(context.host.name, time.monotonic() - began))
-    answer = _look(context, always_copy)
+    with context.timed("connect"):
+        context.host.connect()
+    with context.timed("check"):
+        answer = _look(context, always_copy)
     facts, settings = answer.facts, context.settings
+    if facts.hashing_s:
+        now = time.monotonic()
+        context.emit(
+            Span(context.host.name, "hash", now - facts.hashing_s, now, "as part of check")
+        )
     _require_tools(context, facts)
     base_dirs = delta.base_dirs(context.plan, facts, settings.session, context.run_id)
     draft = delta.draft(

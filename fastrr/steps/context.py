@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from fastrr.events import Event, Logged
+from fastrr.events import Event, Logged, Span
 from fastrr.hosts.base import Host
 from fastrr.model import HostPlan, RunSettings, SourceFile
 
@@ -28,6 +30,15 @@ class Context:
     def run_id(self) -> str:
         """Distinguishes this host's temporary names: hosts may share a file system."""
         return f"{self.settings.run_id}-{self.number}"
+
+    @contextlib.contextmanager
+    def timed(self, activity: str, detail: str = "") -> Iterator[None]:
+        """Tell how long what is done inside takes, whatever comes of it."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.emit(Span(self.host.name, activity, began, time.monotonic(), detail))
 
     def log(self, level: int, message: str) -> None:
         """Tell a person something about this host."""

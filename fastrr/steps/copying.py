@@ -40,7 +40,8 @@ def copy(context: Context, facts: HostFacts, request: CopyFiles) -> CopyReport:
     able = install.abilities(facts)
     held = install.hold(decision.copies, request.digests, able, context.run_id)
     preparation = install.Preparation.of(decision.base_dirs, decision.directories, held)
-    body, _ = ask(context.host, install.prepare_script(preparation), "making directories")
+    with context.timed("prepare"):
+        body, _ = ask(context.host, install.prepare_script(preparation), "making directories")
     if unmade := install.parse_prepared(preparation, body):
         _abandon(context, held)
         reasons = (f"the directory {path} can't be made: {why}" for path, why in unmade.items())
@@ -59,7 +60,8 @@ def _fill(context: Context, facts: HostFacts, held: Sequence[Held]) -> CopyRepor
     script = install.finish_script(held, context.settings.gmac_key)
     size = sum(h.copy.size for h in held)
     limit_s = ANSWER_WITHIN_S + size / SLOWEST_READ_BYTES_S
-    body, completed = ask(context.host, script, "verifying the copies", limit_s)
+    with context.timed("verify", _amount(len(held), size)):
+        body, completed = ask(context.host, script, "verifying the copies", limit_s)
     unfinished = install.parse_finished(held, body)
     for number, failure in unfinished.items():
         failures.setdefault(number, _explained(context, held[number], failure, completed.stderr))
@@ -84,11 +86,10 @@ def _send(context: Context, facts: HostFacts, held: Sequence[Held]) -> dict[int,
     for share in shares:
         part = [items[n] for n in share.numbers]
         size = sum(item.size for item in part)
-        context.log(
-            logging.DEBUG,
-            f"{len(part)} files, {size / 1e6:,.1f} MB, by {share.transport}: {share.why}",
-        )
-        refused = _send_share(context, share, part, meter)
+        amount = f"{_amount(len(part), size)}, by {share.transport}"
+        context.log(logging.DEBUG, f"{amount}: {share.why}")
+        with context.timed("copy", amount):
+            refused = _send_share(context, share, part, meter)
         failed.update({share.numbers[n]: why for n, why in refused.items()})
     meter.flush()
     return {
@@ -98,6 +99,10 @@ def _send(context: Context, facts: HostFacts, held: Sequence[Held]) -> dict[int,
         )
         for number, why in failed.items()
     }
+
+
+def _amount(files: int, size: int) -> str:
+    return f"{files} files, {size / 1e6:,.1f} MB"
 
 
 def _basis(copy: Copy) -> Basis | None:

@@ -20,7 +20,8 @@ def end_sessions(context: Context, findings: Findings) -> None:
     """
     directory = findings.session_directory(context.settings)
     script = screen.stop_script(findings.sessions, directory)
-    body, _ = ask(context.host, script, "ending the earlier session")
+    with context.timed("end sessions"):
+        body, _ = ask(context.host, script, "ending the earlier session")
     left = screen.parse_stopped(body)
     if left.sessions:
         raise CommandFailed(
@@ -74,5 +75,6 @@ def start_stage(
         if launch_.component.start_index == start_index
     ]  # fmt: skip
     script = launch.start_script(session, stage, settings.start_timeout_s)
-    body, _ = ask(context.host, script, "starting", ANSWER_WITHIN_S + settings.start_timeout_s)
+    with context.timed("start", f"{len(stage)} components"):
+        body, _ = ask(context.host, script, "starting", ANSWER_WITHIN_S + settings.start_timeout_s)
     return launch.parse_started(stage, settings.start_timeout_s, body)

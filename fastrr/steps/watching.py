@@ -21,6 +21,11 @@ def wait_for(context: Context, launches: Sequence[Launch]) -> None:
 
     :raises HostError: when the host can't be asked any more.
     """
+    with context.timed("watch", f"{len(launches)} components"):
+        _wait_for(context, launches)
+
+
+def _wait_for(context: Context, launches: Sequence[Launch]) -> None:
     waiting = list(launches)
     while waiting:
         parser = watch.Parser(waiting)

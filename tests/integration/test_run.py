@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from conftest import Controller
@@ -33,3 +34,38 @@ def test_copies_starts_and_says_so(controller: Controller, hosts: list[TestHost]
     assert again.status == 0
     for host in hosts:
         assert re.search(rf"^{host.name} +0 +1 +0 B +1 ", again.stdout, re.MULTILINE)
+
+
+def test_where_the_time_went_is_told_and_traced(
+    controller: Controller, hosts: list[TestHost]
+) -> None:
+    controller.write("prog.sh", "#!/bin/sh\nsleep 0.1\n", 0o755)
+    controller.config(
+        """
+        c = Component(name='main', executable='prog.sh', start_index=1, base_dir='work')
+        c.files, c.wait = {'prog.sh': 'prog.sh'}, True
+        for c.host in ('host1', 'host2'):
+            config.add_component(c)
+        """
+    )
+    result = controller.fastrr("--timings", "--trace", "trace.json")
+    assert result.status == 0, result
+    heading = re.search(r"^seconds .*$", result.stdout, re.MULTILINE)
+    assert heading is not None
+    activities = ["connect", "check", "prepare", "copy", "verify", "start", "watch"]
+    assert [word for word in heading[0].split() if word in activities] == activities
+    for name in (*(host.name for host in hosts), r"\(this machine\)"):
+        assert re.search(rf"^{name} +\d", result.stdout, re.MULTILINE)
+
+    events = json.loads((controller.directory / "trace.json").read_text())["traceEvents"]
+    for host in hosts:
+        (row,) = (e["tid"] for e in events if e["ph"] == "M" and e["args"] == {"name": host.name})
+        of_host = [e for e in events if e["ph"] == "X" and e["tid"] == row]
+        assert [e["name"] for e in of_host] == activities
+        ends = [e["ts"] + e["dur"] for e in of_host]
+        assert all(end <= e["ts"] + 1000 for end, e in zip(ends, of_host[1:], strict=False))
+        assert of_host[-1]["dur"] >= 90_000
+
+    trouble = controller.fastrr("--trace", "no/such/directory/trace.json")
+    assert trouble.status == 2
+    assert "directory/trace.json: it can't be written: No such file" in trouble.stderr

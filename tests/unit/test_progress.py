@@ -19,10 +19,10 @@ from fastrr import progress
 from fastrr.events import (
     Advanced,
     ComponentEnded,
-    Connected,
     Event,
     Logged,
     Sent,
+    Span,
     StepBegan,
     StepEnded,
 )
@@ -30,7 +30,7 @@ from fastrr.progress import LogHandler, PlainDisplay, TerminalDisplay, size
 
 RUN: tuple[Event, ...] = (
     StepBegan("check", 2, "hosts"),
-    Connected("web", 0.25),
+    Span("web", "connect", 10.0, 10.25),
     Advanced(1),
     Advanced(1),
     StepEnded(),
@@ -74,9 +74,10 @@ def test_a_line_for_each_step(lines: pytest.LogCaptureFixture) -> None:
 
 
 def test_connections_are_for_those_who_debug(lines: pytest.LogCaptureFixture) -> None:
-    show(PlainDisplay(), Connected("web", 0.25))
+    show(PlainDisplay(), Span("web", "connect", 10.0, 10.25), Span("", "hash", 1.0, 3.0))
     assert [(r.levelno, r.getMessage()) for r in lines.records] == [
-        (logging.DEBUG, "web: connected in 0.25 s")
+        (logging.DEBUG, "web: connect took 0.250 s"),
+        (logging.DEBUG, "hash took 2.000 s"),
     ]
 
 
