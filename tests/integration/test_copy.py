@@ -183,7 +183,7 @@ def test_no_temporary_name_is_left(controller: Controller, host: TestHost) -> No
     deploy(controller, {"f": "a/f"})
     host.sh("mkdir -p work/b/f")
     deploy(controller, {"f": "b/f"})
-    assert host.sh("find . /tmp -name '*fastrr-*' -path '*.fastrr-*'") == ""
+    assert host.sh("find . \"${TMPDIR:-/tmp}\" -name '.fastrr-*'") == ""
 
 
 def test_a_full_disk_is_told_before_anything_changes(

@@ -66,6 +66,12 @@ class TestHost(ABC):
         root = f"{self.home}/.local/state/fastrr/$(uname -n)/{session}"
         return self.run(f"cat {root}/'{component}'/{file} 2>/dev/null").stdout
 
+    def pids(self, program: str) -> list[int]:
+        """The login user's processes of a program; not other hosts', where all are one machine."""
+        own = 'grep -sqzx "HOME=$HOME" /proc/$pid/environ && echo $pid'
+        found = self.sh(f"for pid in $(pgrep -x '{program}'); do {own}; done; true")
+        return [int(pid) for pid in found.split()]
+
     def wait_until_up(self, seconds: float = 20.0) -> None:
         """Wait for the SSH banner: an open port alone does not mean a server."""
         deadline = time.monotonic() + seconds
