@@ -37,6 +37,9 @@ class TestHost(ABC):
 
     __test__ = False  # no test class, whatever its name
 
+    own_machine = False
+    """Root may do what it likes there: nobody else uses it."""
+
     name: str
     address: str
     port: int
@@ -72,6 +75,18 @@ class TestHost(ABC):
         found = self.sh(f"for pid in $(pgrep -x '{program}'); do {own}; done; true")
         return [int(pid) for pid in found.split()]
 
+    @contextlib.contextmanager
+    def without(self, *commands: str) -> Iterator[None]:
+        """Take commands away from the host for a while."""
+        assert self.own_machine, "others need them"
+        # Not mv(1): it may be the one that goes.
+        move = 'perl -e \'rename "/usr/bin/$_{}", "/usr/bin/$_{}" or die for @ARGV\' '
+        self.sh(move.format("", ".away") + " ".join(commands), user="root")
+        try:
+            yield
+        finally:
+            self.sh(move.format(".away", "") + " ".join(commands), user="root")
+
     def wait_until_up(self, seconds: float = 20.0) -> None:
         """Wait for the SSH banner: an open port alone does not mean a server."""
         deadline = time.monotonic() + seconds
@@ -86,6 +101,10 @@ class TestHost(ABC):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{self.name} at {self.address}:{self.port} shows no SSH banner")
             time.sleep(0.05)
+
+    @abstractmethod
+    def cut_connections(self) -> None:
+        """End all SSH connections, as if their servers had crashed."""
 
     @abstractmethod
     def reset(self) -> None:

@@ -54,6 +54,7 @@ def _remove_abandoned() -> None:
 class DockerHost(TestHost):
     """A container; its address is its own on the bridge, not a published port (a proxy)."""
 
+    own_machine = True
     user = "tester"
     home = "/home/tester"
     port = 22
@@ -78,6 +79,9 @@ class DockerHost(TestHost):
         return Result(
             code, (stdout or b"").decode(errors="replace"), (stderr or b"").decode(errors="replace")
         )
+
+    def cut_connections(self) -> None:
+        self.run("pkill -KILL -f '^sshd: [a-z-]+[@ ]'", user="root")
 
     def reset(self) -> None:
         self.sh(

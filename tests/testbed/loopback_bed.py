@@ -87,6 +87,12 @@ class LoopbackHost(TestHost):
         )
         return Result(completed.returncode, completed.stdout, completed.stderr)
 
+    def cut_connections(self) -> None:
+        for pid in _children(self._process.pid):
+            for process in (pid, *_children(pid, "sshd")):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+
     def reset(self) -> None:
         if self._home.exists():
             self._end_processes()
@@ -110,6 +116,12 @@ class LoopbackHost(TestHost):
         self._process.terminate()
         self._process.wait()
         shutil.rmtree(self._short, ignore_errors=True)
+
+
+def _children(pid: int, name: str = "") -> list[int]:
+    command = ["pgrep", "-P", str(pid), name]
+    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return [int(child) for child in found.split()]
 
 
 def _processes() -> list[int]:
