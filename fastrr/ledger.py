@@ -3,11 +3,15 @@
 A signature (device, inode, size, mtime, ctime) that is unchanged means unchanged content: ctime
 can't be set from user space. An entry is made only where that holds:
 
-- the file system is one that keeps such times itself (`TRUSTED_FILE_SYSTEMS`: no network, no FUSE);
+- the file system is one that keeps such times itself (`TRUSTED_FILE_SYSTEMS`: no network, no FUSE,
+  and none in memory, where writing to mapped pages (mmap(2)) changes no time);
 - its times have fractions of a second (busybox's ``stat`` shows none);
 - the file was at rest: when it was looked at, its mtime and ctime were more than `AT_REST_S` older
   than the clock of the file system. Else a change in the same tick of the clock could go unseen
   (git's "racy" rule: Documentation/technical/racy-git.txt).
+
+Not seen, as by git and rsync: a file that was hashed while a program had pages of it mapped and
+dirty, and changed in these before the kernel wrote them out (30 s, vm.dirty_expire_centisecs).
 
 Entries of a host are bound to its host key, its machine-id and the account. The ledger is a cache:
 one that is lost, corrupt, locked or read-only costs time, never truth. ``--rehash`` ignores it.
@@ -18,8 +22,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import sqlite3
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple
 from typing import NamedTuple
@@ -33,19 +39,27 @@ KEEP_DAYS = 90
 BUSY_TIMEOUT_S = 5.0
 
 TRUSTED_FILE_SYSTEMS = frozenset(
-    {"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "jfs", "overlay", "ramfs", "reiserfs"}
-    | {"tmpfs", "xfs", "zfs"}
+    {"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "jfs", "overlay", "reiserfs", "xfs"}
+    | {"zfs"}
 )
 
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = f"""
-CREATE TABLE local (path BLOB PRIMARY KEY, signature TEXT, sha1 TEXT, day INTEGER) WITHOUT ROWID;
+DROP TABLE IF EXISTS local;
+DROP TABLE IF EXISTS remote;
+CREATE TABLE local (
+    path BLOB PRIMARY KEY, signature TEXT, sha1 TEXT, seal INTEGER, day INTEGER
+) WITHOUT ROWID;
 CREATE TABLE remote (
-    host TEXT, path BLOB, machine TEXT, signature TEXT, sha1 TEXT, day INTEGER,
+    host TEXT, path BLOB, machine TEXT, signature TEXT, sha1 TEXT, seal INTEGER, day INTEGER,
     PRIMARY KEY (host, path)
 ) WITHOUT ROWID;
 PRAGMA user_version = {_VERSION};
 """
+
+
+_TROUBLE = (sqlite3.Error, OSError, ValueError, TypeError)
+"""What is in the file may be anything: even sqlite3's own messages may be no UTF-8."""
 
 
 class LocalEntry(NamedTuple):
@@ -73,7 +87,9 @@ def at_rest(signature: Signature, clock_ns: int) -> bool:
 
 def default_path() -> str:
     """Where the ledger is kept: in the user's cache (XDG Base Directory Specification)."""
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(cache):  # which the specification says to ignore
+        cache = os.path.expanduser("~/.cache")
     return os.path.join(cache, "fastrr", "ledger.sqlite")
 
 
@@ -92,59 +108,68 @@ class Ledger:
             return
         try:
             connection = _connect(self._path)
-        except (sqlite3.Error, OSError) as error:
+        except _TROUBLE as error:
             self._complain(error)
             yield None
             return
         with contextlib.closing(connection):
             try:
                 yield connection
-            except (sqlite3.Error, ValueError, TypeError) as error:  # what is in it may be anything
+            except _TROUBLE as error:
                 self._complain(error)
 
     def _complain(self, error: Exception) -> None:
-        """Note that the ledger could not be used; if it is damaged, begin a new one next time."""
+        """Note that the ledger could not be used; if it is damaged, begin a new one next time.
+
+        Else it is left alone from now on: who waited once for a lock does not wait again.
+        """
         logger.debug("the ledger %s can't be used: %s", self._path, error)
-        if self._path and not isinstance(error, (sqlite3.OperationalError, OSError)):
+        if self._path and _means_damage(error):
             _forget(self._path)
+        else:
+            self._path = None
 
     def remote(self, host: str) -> dict[str, RemoteEntry]:
         """Return what is known of a host's files, by path; ``host`` is its identity."""
         found: dict[str, RemoteEntry] = {}
 
-        def take(path: bytes, machine: str, signature: str, sha1: str) -> None:
+        def take(path: bytes, machine: str, signature: str, sha1: str, seal: int) -> None:
+            _check(seal, host, path, machine, signature, sha1)
             found[os.fsdecode(path)] = RemoteEntry(_parsed(signature), sha1, machine)
 
-        query = "SELECT path, machine, signature, sha1 FROM remote WHERE host = ?"
+        query = "SELECT path, machine, signature, sha1, seal FROM remote WHERE host = ?"
         self._read(query, [(host,)], take)
         return found
 
     def store_remote(self, host: str, entries: Mapping[str, RemoteEntry]) -> None:
         """Remember files of a host, by path."""
-        today = _today()
         rows = [
-            (host, os.fsencode(path), entry.machine, _text(entry.signature), entry.sha1, today)
+            _sealed(host, os.fsencode(path), entry.machine, _text(entry.signature), entry.sha1)
             for path, entry in entries.items()
         ]
-        self._write("INSERT OR REPLACE INTO remote VALUES (?, ?, ?, ?, ?, ?)", rows)
+        self._write("INSERT OR REPLACE INTO remote VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def forget_remote(self, host: str) -> None:
+        """Forget all files of a host."""
+        self._write("DELETE FROM remote WHERE host = ?", [(host,)])
 
     def local(self, paths: Iterable[str]) -> dict[str, LocalEntry]:
         """Return what is known of local files, by path."""
         found: dict[str, LocalEntry] = {}
 
-        def take(path: bytes, signature: str, sha1: str) -> None:
+        def take(path: bytes, signature: str, sha1: str, seal: int) -> None:
+            _check(seal, path, signature, sha1)
             name = os.fsdecode(path)
             found[name] = LocalEntry(name, _parsed(signature), sha1)
 
-        query = "SELECT path, signature, sha1 FROM local WHERE path = ?"
+        query = "SELECT path, signature, sha1, seal FROM local WHERE path = ?"
         self._read(query, ((os.fsencode(path),) for path in paths), take)
         return found
 
     def store_local(self, entries: Sequence[LocalEntry]) -> None:
         """Remember local files."""
-        today = _today()
-        rows = [(os.fsencode(e.path), _text(e.signature), e.sha1, today) for e in entries]
-        self._write("INSERT OR REPLACE INTO local VALUES (?, ?, ?, ?)", rows)
+        rows = [_sealed(os.fsencode(e.path), _text(e.signature), e.sha1) for e in entries]
+        self._write("INSERT OR REPLACE INTO local VALUES (?, ?, ?, ?, ?)", rows)
 
     def _read(
         self, query: str, keys: Iterable[tuple[object, ...]], take: Callable[..., None]
@@ -161,7 +186,8 @@ class Ledger:
         with self._open() as connection:
             if connection is None:
                 return
-            with connection:
+            with connection:  # which commits, but does not begin
+                connection.execute("BEGIN IMMEDIATE")
                 connection.executemany(statement, rows)
                 _forget_old(connection)
 
@@ -185,18 +211,15 @@ class LocalLedger:
         }
 
     def store(self, entries: Sequence[LocalEntry]) -> None:
-        """Remember those that were at rest, on file systems that can be trusted."""
+        """Remember those on file systems that can be trusted; all were at rest when they were read.
+
+        (Now is too late to ask: a change in the tick after the reading would go unseen.)
+        """
         if not entries:
             return
         mounts = Mounts()
-        now = time.time_ns()
         self._ledger.store_local(
-            [
-                entry
-                for entry in entries
-                if at_rest(entry.signature, now)
-                and mounts.file_system_of(entry.path) in TRUSTED_FILE_SYSTEMS
-            ]
+            [e for e in entries if mounts.file_system_of(e.path) in TRUSTED_FILE_SYSTEMS]
         )
 
 
@@ -209,21 +232,50 @@ class Mounts:
     def __init__(self, table: str = "/proc/self/mountinfo") -> None:
         self._types: dict[str, str] = {}
         self._known: dict[str, str | None] = {}
-        with contextlib.suppress(OSError), open(table, encoding="utf-8", errors="replace") as file:
+        with contextlib.suppress(OSError), open(table, "rb") as file:
             for line in file:
-                fields = line.split(" ")
-                point = fields[4].replace("\\040", " ")
-                self._types[point] = fields[fields.index("-") + 1]
+                fields = line.split(b" ")
+                self._types[_unescaped(fields[4])] = os.fsdecode(fields[fields.index(b"-") + 1])
 
     def file_system_of(self, path: str) -> str | None:
         """Return the type of the file system that the file at ``path`` is on, if that is known."""
-        directory = os.path.dirname(os.path.realpath(path))
+        file = os.path.realpath(path)
+        if file in self._types:  # single files can be mounted, too
+            return self._types[file]
+        directory = os.path.dirname(file)
         if directory not in self._known:
             point = directory
             while point not in self._types and point != "/":
                 point = os.path.dirname(point)
             self._known[directory] = self._types.get(point)
         return self._known[directory]
+
+
+def _unescaped(point: bytes) -> str:
+    """A mount point with its octal escapes (of spaces, tabs, newlines, backslashes) replaced."""
+    return os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), point))
+
+
+def _means_damage(error: Exception) -> bool:
+    """Tell a file that is no ledger (any more) from one that can't be used just now."""
+    if isinstance(error, sqlite3.OperationalError):  # locked, full, no table of that name
+        return getattr(error, "sqlite_errorname", "") == "SQLITE_ERROR"  # since Python 3.11
+    return not isinstance(error, OSError)
+
+
+def _seal(*values: object) -> int:
+    """A checksum: SQLite has none, and a damaged digest would make copies fail."""
+    return zlib.crc32(repr(values).encode())
+
+
+def _sealed(*values: object) -> tuple[object, ...]:
+    """A row: the values, their seal and today."""
+    return (*values, _seal(*values), _today())
+
+
+def _check(seal: int, *values: object) -> None:
+    if seal != _seal(*values):
+        raise ValueError("a row is damaged")
 
 
 def _text(signature: Signature) -> str:
@@ -242,6 +294,7 @@ def _today() -> int:
 def _connect(path: str) -> sqlite3.Connection:
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    connection.text_factory = bytes.decode  # its error means damage, that of sqlite3 may pass
     try:
         connection.execute("PRAGMA synchronous = OFF")
         if connection.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
@@ -253,7 +306,7 @@ def _connect(path: str) -> sqlite3.Connection:
 
 
 def _create(connection: sqlite3.Connection) -> None:
-    """Make the tables; another process may be doing the same."""
+    """Make the tables, in place of another version's; another process may be doing the same."""
     connection.execute("BEGIN IMMEDIATE")
     if connection.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
         for statement in filter(str.strip, _SCHEMA.split(";")):
