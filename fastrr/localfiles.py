@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from fastrr.digests import Unsteady, digest
 from fastrr.errors import UsageError
 from fastrr.events import Span
-from fastrr.ledger import LocalEntry, LocalLedger
+from fastrr.ledger import LocalEntry, LocalLedger, at_rest
 from fastrr.model import Algorithm, SourceFile
 
 BATCH_BYTES = 4 << 20
@@ -117,6 +117,7 @@ class LocalFiles:
         outcome: _Outcome = {}
         began = time.monotonic()
         for path in paths:
+            clock_ns = time.time_ns()
             try:
                 value, signature = digest(path, algorithm, self._gmac_key, self._abandon)
             except OSError as error:
@@ -125,7 +126,7 @@ class LocalFiles:
                 outcome[path] = OSError(None, "it changes while it is being read")
             else:
                 outcome[path] = value
-                if algorithm is Algorithm.SHA1:
+                if algorithm is Algorithm.SHA1 and at_rest(signature, clock_ns):
                     self._learned.append(LocalEntry(path, signature, value))
         size = sum(self._sources[path].size for path in paths)
         detail = f"{algorithm.value} of {len(paths)} files, {size / 1e6:,.1f} MB"

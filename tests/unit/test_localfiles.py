@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,9 +16,16 @@ import xxhash
 from fastrr import digests as digests_module
 from fastrr.digests import Abandoned, Unsteady, digest
 from fastrr.errors import Interrupted, UsageError
-from fastrr.ledger import Ledger, LocalLedger
+from fastrr.ledger import (
+    AT_REST_S,
+    TRUSTED_FILE_SYSTEMS,
+    Ledger,
+    LocalEntry,
+    LocalLedger,
+    Mounts,
+)
 from fastrr.localfiles import LocalFiles
-from fastrr.model import Algorithm, SourceFile
+from fastrr.model import Algorithm, Signature, SourceFile
 
 SHA1 = Algorithm.SHA1
 KEY = bytes(range(16))
@@ -85,6 +93,68 @@ def test_each_file_is_read_once_for_each_algorithm(
             files.want(algorithm, [str(path)])
             files.collect(algorithm, [str(path)], nothing)
     assert sorted(read, key=str) == [(str(path), SHA1), (str(path), Algorithm.XXH128)]
+
+
+def remembered(ledger: Path, *paths: Path) -> set[str]:
+    return {Path(path).name for path in Ledger(str(ledger)).local(map(str, paths))}
+
+
+def test_digests_are_remembered_of_files_that_were_at_rest_when_they_were_read(
+    tmp_path: Path,
+) -> None:
+    """However long the run lasts after that: a change in the same tick would go unseen."""
+    if Mounts().file_system_of(str(tmp_path / "f")) not in TRUSTED_FILE_SYSTEMS:
+        pytest.skip("the tests' directory is on a file system that is not trusted")
+    old, new = tmp_path / "old", tmp_path / "new"
+    ledger = tmp_path / "ledger"
+    old.write_text("old")
+    time.sleep(AT_REST_S + 0.1)
+    new.write_text("new")
+    os.utime(new, (1, 1))
+    with opened(old, new, ledger=str(ledger)) as files:
+        files.collect(SHA1, [str(old), str(new)], nothing)
+        time.sleep(AT_REST_S + 0.1)
+    assert remembered(ledger, old, new) == {"old"}
+    with opened(old, new, ledger=str(ledger)) as files:
+        files.collect(SHA1, [str(old), str(new)], nothing)
+    assert remembered(ledger, old, new) == {"old", "new"}
+
+
+def test_only_sha1_is_remembered(tmp_path: Path) -> None:
+    """GMAC's key is new in each run, and XXH128 is for copies."""
+    path, ledger = tmp_path / "file", tmp_path / "ledger"
+    path.write_text("x")
+    time.sleep(AT_REST_S + 0.1)
+    for algorithm in (Algorithm.GMAC, Algorithm.XXH128):
+        with opened(path, ledger=str(ledger)) as files:
+            files.collect(algorithm, [str(path)], nothing)
+    assert remembered(ledger, path) == set()
+
+
+def test_what_is_remembered_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, ledger = tmp_path / "file", tmp_path / "ledger"
+    path.write_text("x")
+    signature = Signature.of(path.stat())
+    Ledger(str(ledger)).store_local([LocalEntry(str(path), signature, "d" * 40)])
+    monkeypatch.setattr("fastrr.localfiles.digest", None)
+    with opened(path, ledger=str(ledger)) as files:
+        assert files.collect(SHA1, [str(path)], nothing) == {str(path): "d" * 40}
+
+
+def test_a_file_that_changes_while_it_is_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsteady(path: str, *_rest: object) -> object:
+        raise Unsteady(path)
+
+    monkeypatch.setattr("fastrr.localfiles.digest", unsteady)
+    path = tmp_path / "file"
+    path.write_text("x")
+    with opened(path, ledger=str(tmp_path / "ledger")) as files:
+        with pytest.raises(UsageError) as caught:
+            files.collect(SHA1, [str(path)], nothing)
+        assert str(caught.value) == f"{path} can't be read: it changes while it is being read"
+    assert remembered(tmp_path / "ledger", path) == set()
 
 
 def test_no_files_no_digests() -> None:
