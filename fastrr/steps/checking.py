@@ -79,6 +79,7 @@ def _look(context: Context, always_copy: bool) -> probe.Answer:
     answer = _probe(context, always_copy, known)
     if any(entry.machine != answer.facts.machine for entry in known.values()):
         known = {}
+        ledger.forget_remote(context.host.identity)  # also what this plan does not mention
         answer = _probe(context, always_copy, known)
     ledger.store_remote(context.host.identity, _worth_keeping(context.plan, answer))
     return remembered(context.plan, answer, known)
