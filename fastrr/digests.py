@@ -41,15 +41,12 @@ def digest(
         before = os.fstat(file.fileno())
         if not stat.S_ISREG(before.st_mode):
             raise OSError(None, "it is no regular file any more")
-        if before.st_size <= _CHUNK_BYTES:
-            update(memoryview(file.read(before.st_size + 1)))
-        else:
-            buffer = bytearray(_CHUNK_BYTES)
-            view = memoryview(buffer)
-            while count := file.readinto(buffer):
-                update(view[:count])
-                if abandon is not None and abandon.is_set():
-                    raise Abandoned(path)
+        buffer = bytearray(min(before.st_size + 1, _CHUNK_BYTES))
+        view = memoryview(buffer)
+        while count := file.readinto(buffer):  # to the end: some file systems read less than asked
+            update(view[:count])
+            if before.st_size > _CHUNK_BYTES and abandon is not None and abandon.is_set():
+                raise Abandoned(path)
         signature = Signature.of(os.fstat(file.fileno()))
     if signature != Signature.of(before):
         raise Unsteady(path)

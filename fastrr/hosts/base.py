@@ -27,16 +27,15 @@ class Completed:
 
 
 class FileSender(Protocol):
-    """Writes files on a host, one after the other."""
+    """Writes files on a host."""
 
-    def send(self, source: str, destination: str, sent: Callable[[int], None]) -> None:
-        """Create ``destination`` (readable by nobody else) with the content of local ``source``.
+    def send(self, files: Sequence[tuple[str, str]], sent: Callable[[int], None]) -> dict[int, str]:
+        """Make each file, ``(local source, destination)``, readable by nobody else.
 
-        What is appended to ``source`` meanwhile is left out.
+        Returns what failed, by number, and why. What is appended to a source meanwhile is left
+        out. ``sent`` hears the size of each piece handed to the connection, and may raise to stop
+        everything.
 
-        ``sent`` is called with the number of bytes of each piece handed to the connection.
-
-        :raises OSError: when either file can't be opened, read or written.
         :raises ConnectionLost: when the connection ends.
         """
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import subprocess
 import threading
 import time
@@ -12,15 +11,15 @@ from collections.abc import Callable, Sequence
 from typing import IO
 
 import paramiko
-from paramiko.sftp import CMD_OPEN, SFTP_FLAG_CREATE, SFTP_FLAG_EXCL, SFTP_FLAG_WRITE
 
 from fastrr.errors import CommandFailed, ConnectionFailed, ConnectionLost
 from fastrr.hosts.base import Completed, Feed, FileSender, took_too_long
 from fastrr.hosts.process import feed, hear_out, kill
 from fastrr.hosts.ssh import openssh, patience
 from fastrr.hosts.ssh.connection import Connection, connect
+from fastrr.hosts.ssh.sftp import SftpSender
 from fastrr.model import SshSettings
-from fastrr.shell import SHELL_COMMAND, Script, to_bytes
+from fastrr.shell import SHELL_COMMAND, Script
 
 _CHUNK_BYTES = 1 << 15
 _FEED_BYTES = 1 << 18
@@ -319,54 +318,3 @@ class _Reader:
             for line in bytes(self._stdout[self._told : end - 1]).split(b"\n"):
                 self._on_line(line)
             self._told = end
-
-
-class SftpSender:
-    """Writes files through one SFTP channel (draft-ietf-secsh-filexfer-02)."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._channel = connection.transport.open_session(timeout=patience.GIVE_UP_AFTER_S)
-        self._channel.settimeout(patience.GIVE_UP_AFTER_S)
-        with patience.or_else(connection.close):
-            self._channel.invoke_subsystem("sftp")
-        self._sftp = paramiko.SFTPClient(self._channel)
-
-    def send(self, source: str, destination: str, sent: Callable[[int], None]) -> None:
-        """See `FileSender.send`. Errors of pipelined writes surface late or never: the caller
-        verifies the digest of what arrived.
-        """
-        try:
-            with open(source, "rb") as local, self._create(destination) as remote:
-                remote.set_pipelined(True)
-                left = os.fstat(local.fileno()).st_size
-                while piece := local.read(min(left, _CHUNK_BYTES)):
-                    remote.write(piece)
-                    left -= len(piece)
-                    sent(len(piece))
-        except (EOFError, paramiko.SSHException) as error:
-            raise self._lost(error) from error
-        except OSError as error:
-            frozen = isinstance(error, TimeoutError) and error.errno is None
-            if frozen or self._channel.closed:
-                raise self._lost(error) from error
-            raise
-
-    def _lost(self, error: BaseException) -> ConnectionLost:
-        self._connection.close()  # nobody shall wait for a frozen host a second time
-        return ConnectionLost(f"the connection was lost: {error or 'the host does not answer'}")
-
-    def _create(self, path: str) -> paramiko.SFTPFile:
-        """Make a new file of mode 0600. paramiko's own ``open`` can't: changing the mode
-        afterwards would leave a moment in which others can open it.
-        """
-        attributes = paramiko.SFTPAttributes()
-        attributes.st_mode = 0o600
-        flags = SFTP_FLAG_WRITE | SFTP_FLAG_CREATE | SFTP_FLAG_EXCL
-        _, message = self._sftp._request(  # type: ignore[attr-defined] # noqa: SLF001
-            CMD_OPEN, to_bytes(path), flags, attributes
-        )
-        return paramiko.SFTPFile(self._sftp, message.get_binary(), "wb")
-
-    def close(self) -> None:
-        self._sftp.close()
