@@ -45,7 +45,7 @@ def digest(
         view = memoryview(buffer)
         while count := file.readinto(buffer):  # to the end: some file systems read less than asked
             update(view[:count])
-            if before.st_size > _CHUNK_BYTES and abandon is not None and abandon.is_set():
+            if abandon is not None and abandon.is_set():
                 raise Abandoned(path)
         signature = Signature.of(os.fstat(file.fileno()))
     if signature != Signature.of(before):

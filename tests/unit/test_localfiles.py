@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import xxhash
 
 from fastrr import digests as digests_module
-from fastrr.digests import Abandoned, Unsteady, digest
+from fastrr.digests import Unsteady
 from fastrr.errors import Interrupted, UsageError
 from fastrr.ledger import (
     AT_REST_S,
@@ -41,27 +40,6 @@ def opened(*paths: Path, ledger: str | None = None) -> Iterator[LocalFiles]:
     files = LocalFiles(sources, KEY, LocalLedger(Ledger(ledger)))
     with contextlib.closing(files):
         yield files
-
-
-@pytest.mark.parametrize("length", [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3_000_000])
-def test_digests_of_every_length(tmp_path: Path, length: int) -> None:
-    content = os.urandom(length)
-    (tmp_path / "file").write_bytes(content)
-    path = str(tmp_path / "file")
-    assert digest(path, SHA1, KEY)[0] == hashlib.sha1(content).hexdigest()
-    assert digest(path, Algorithm.XXH128, KEY)[0] == xxhash.xxh128(content).hexdigest()
-    assert len(digest(path, Algorithm.GMAC, KEY)[0]) == 32
-
-
-def test_gmac_depends_on_key_and_content(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"content")
-    (tmp_path / "b").write_bytes(b"kontent")
-    found = {
-        digest(str(tmp_path / name), Algorithm.GMAC, key)[0]
-        for name in ("a", "b")
-        for key in (KEY, bytes(16))
-    }
-    assert len(found) == 4
 
 
 def test_every_file_has_its_own_digest(tmp_path: Path) -> None:
@@ -199,28 +177,3 @@ def test_closing_gives_up_what_is_not_hashed_yet(tmp_path: Path) -> None:
     with opened(tmp_path / "huge") as files:
         files.want(SHA1, [str(tmp_path / "huge")])
     assert threading.active_count() == before
-
-
-def test_hashing_is_abandoned_between_two_pieces(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(bytes(2 << 20))
-    abandon = threading.Event()
-    abandon.set()
-    with pytest.raises(Abandoned):
-        digest(str(tmp_path / "file"), SHA1, KEY, abandon)
-
-
-def test_a_file_that_changes_while_it_is_read_has_no_digest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"before")
-    real = os.fstat
-
-    def meddling(descriptor: int) -> os.stat_result:
-        result = real(descriptor)
-        path.write_bytes(b"after it")
-        return result
-
-    monkeypatch.setattr("fastrr.digests.os.fstat", meddling)
-    with pytest.raises(Unsteady):
-        digest(str(path), SHA1, KEY)
