@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from testbed import Bed, loopback_bed, open_bed
-from testbed.kinds import PLAIN, WITH_OTHER_SHELLS, Kind, local_kind, ssh_kind
+from testbed.kinds import ALL, PLAIN, WITH_OTHER_SHELLS, Kind, local_kind, ssh_kind
 
 from fastrr.hosts.base import Host
 
@@ -34,7 +34,7 @@ def kind_named(session_bed: Bed, request: pytest.FixtureRequest) -> Callable[[st
             return ssh_kind(name, request.getfixturevalue("loopback"))
         if session_bed.kind != "docker":
             pytest.skip("only Docker's hosts have it")
-        return ssh_kind(name, session_bed, None if name == "bed" else name)
+        return ssh_kind(name, session_bed, name if name in WITH_OTHER_SHELLS else None)
 
     return kind_named
 
@@ -52,9 +52,9 @@ def host(request: pytest.FixtureRequest, kind_named: Callable[[str], Kind]) -> I
     yield from _connected(kind_named(request.param))
 
 
-@pytest.fixture(scope="module", params=[*PLAIN, *WITH_OTHER_SHELLS])
+@pytest.fixture(scope="module", params=ALL)
 def any_host(request: pytest.FixtureRequest, kind_named: Callable[[str], Kind]) -> Iterator[Host]:
-    """The same, with all login shells: for tests where these matter."""
+    """The same, with all login shells and utilities: for tests where these matter."""
     yield from _connected(kind_named(request.param))
 
 

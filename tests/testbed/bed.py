@@ -16,6 +16,8 @@ from pathlib import Path
 
 REQUIRE = "FASTRR_REQUIRE"
 PASSWORD = "open sesame"
+FULL, BARE = "full", "bare"
+"""What is installed on a host: see docker/Dockerfile, whose targets these are."""
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -41,6 +43,7 @@ class TestHost(ABC):
     """Root may do what it likes there: nobody else uses it."""
 
     name: str
+    image: str = FULL
     address: str
     port: int
     user: str
@@ -140,14 +143,19 @@ class Bed(ABC):
     def ssh_config(self) -> Path:
         return self.directory / "ssh_config"
 
-    def need(self, count: int) -> list[TestHost]:
-        """Return the first ``count`` hosts, starting what is missing, all clean."""
-        new = [self.start(f"host{n}") for n in range(len(self.hosts) + 1, count + 1)]
+    def need(self, count: int, image: str = FULL) -> list[TestHost]:
+        """Return the first ``count`` hosts made from an image, starting what is missing, all clean.
+
+        They are called host1, host2, ...; those of other images by the image's name.
+        """
+        there = [host for host in self.hosts if host.image == image]
+        stem = "host" if image == FULL else image
+        new = [self.start(f"{stem}{n}", image) for n in range(len(there) + 1, count + 1)]
         self.hosts.extend(new)
         for host in new:
             host.wait_until_up()
         self.write_ssh_config()
-        return self.hosts[:count]
+        return [*there, *new][:count]
 
     def write_ssh_config(self) -> None:
         lines = []
@@ -159,7 +167,7 @@ class Bed(ABC):
         self.ssh_config.write_text("".join(f"{line}\n" for line in lines))
 
     @abstractmethod
-    def start(self, name: str) -> TestHost:
+    def start(self, name: str, image: str) -> TestHost:
         """Start one more host."""
 
     def close(self) -> None:

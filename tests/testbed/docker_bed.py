@@ -26,7 +26,7 @@ def unavailable() -> str | None:
 
 
 @lru_cache(maxsize=4)
-def image(target: str) -> str:
+def built(target: str) -> str:
     """Return the name of the image for ``target``, built if it is not there already.
 
     Its tag is a digest of what it is built from, so that a change is never missed.
@@ -59,8 +59,9 @@ class DockerHost(TestHost):
     home = "/home/tester"
     port = 22
 
-    def __init__(self, name: str, container: Any) -> None:
+    def __init__(self, name: str, image: str, container: Any) -> None:
         self.name = name
+        self.image = image
         self.container = container
         container.reload()
         networks = container.attrs["NetworkSettings"]["Networks"]
@@ -104,18 +105,19 @@ class DockerBed(Bed):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.options: dict[str, Any] = {}
+        """Of ``docker run``, for all hosts to be started: an image, a network, volumes."""
         _remove_abandoned()
 
-    def start(self, name: str, target: str = "full", **options: Any) -> DockerHost:
+    def start(self, name: str, image: str) -> DockerHost:
         container = docker.from_env().containers.run(
-            image(target),
+            **{"image": built(image), **self.options},
             detach=True,
             hostname=name,
             labels={LABEL: str(os.getpid())},
             environment={"AUTHORIZED_KEY": self.key.with_suffix(".pub").read_text().strip()},
-            **options,
         )
-        host = DockerHost(name, container)
+        host = DockerHost(name, image, container)
         # Not by the environment: that of the first process can be read for ever.
         host.sh(f"for u in $(cd /home && ls); do echo $u:'{PASSWORD}'; done | chpasswd", "root")
         return host

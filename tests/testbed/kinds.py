@@ -9,13 +9,14 @@ from fastrr.hosts.base import Host
 from fastrr.hosts.local import LocalHost
 from fastrr.hosts.ssh.host import SshHost
 from fastrr.model import SshSettings
-from testbed.bed import Bed, TestHost
+from testbed.bed import BARE, FULL, Bed, TestHost
 
 CONNECT_TIMEOUT_S = 10.0
 
 PLAIN = ("local", "loopback", "bed")
 WITH_OTHER_SHELLS = ("csh-user", "fish-user", "busybox-user")
 """Users of the Docker hosts: what they have instead of bash, or of GNU's utilities."""
+ALL = (*PLAIN, BARE, *WITH_OTHER_SHELLS)
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def local_kind() -> Kind:
 
 
 def ssh_kind(name: str, bed: Bed, user: str | None = None) -> Kind:
-    (behind,) = bed.need(1)
+    (behind,) = bed.need(1, BARE if name == BARE else FULL)
     settings = SshSettings(config_file=str(bed.ssh_config))
     address = f"{user}@{behind.name}" if user else behind.name
     return Kind(name, lambda: SshHost(address, settings, CONNECT_TIMEOUT_S), behind, user)

@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from testbed.bed import Bed, Result, TestHost, make_key
+from testbed.bed import FULL, Bed, Result, TestHost, make_key
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 
@@ -148,5 +148,6 @@ class LoopbackBed(Bed):
 
     kind = "loopback"
 
-    def start(self, name: str) -> LoopbackHost:
+    def start(self, name: str, image: str) -> LoopbackHost:
+        assert image == FULL, "a loopback host has what this machine has"
         return LoopbackHost(name, self.directory / name, self.key)
