@@ -13,10 +13,14 @@ from pathlib import Path
 import pytest
 from testbed.shells import Box
 
+from fastrr import install as install_module
+from fastrr.digests import digest
 from fastrr.install import (
     Held,
     InstallFailure,
     Preparation,
+    abilities,
+    algorithm,
     discard_script,
     finish_script,
     hold,
@@ -27,6 +31,7 @@ from fastrr.install import (
     remove_script,
 )
 from fastrr.model import Algorithm, Copy, CopyReason
+from fastrr.probe import HostFacts
 from fastrr.shell import Script, to_bytes, to_text
 
 RUN = "r1"
@@ -316,6 +321,142 @@ def test_nothing_is_renamed_when_there_is_no_room_for_the_table(box: Box) -> Non
     assert names_below(box.home) == {f".fastrr-{RUN}".encode()}
 
 
+# by which digest
+
+
+ALL = frozenset(Algorithm)
+KEY = bytes(range(16))
+
+
+def install_by(
+    box: Box, files: Sequence[File], able: frozenset[Algorithm] = ALL
+) -> tuple[dict[str, InstallFailure], dict[str, Algorithm]]:
+    """Take all the steps of a copy, by digests of real sources; return failures and algorithms."""
+    if Algorithm.XXH128 in able and shutil.which("xxhsum") is None:
+        pytest.skip("there is no xxhsum (apt-get install xxhash)")
+    sources = box.root / "sources"
+    sources.mkdir()
+    copies = []
+    for n, file in enumerate(files):
+        (sources / str(n)).write_bytes(file.content)
+        size = len(file.content)
+        copies.append(Copy(str(sources / str(n)), file.path, size, file.mode, CopyReason.MISSING))
+    digests = {
+        (copy.source, by): digest(copy.source, by, KEY)[0]
+        for copy in copies
+        if (by := algorithm(copy, able))
+    }
+    held = hold(copies, digests, able, RUN)
+    assert prepare(box, held) == {}
+    send(files, held)
+    failures = parse_finished(held, box.ask(finish_script(held, KEY)))
+    by_path = {h.copy.destination: h.algorithm for h in held}
+    return {files[n].path: failure for n, failure in failures.items()}, by_path
+
+
+@pytest.fixture(params=Algorithm, ids=lambda by: by.value)
+def able(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> frozenset[Algorithm]:
+    """Abilities that make one algorithm that of all files with plain names."""
+    monkeypatch.setattr(install_module, "GMAC_FROM_BYTES", 0)
+    return frozenset({Algorithm.SHA1, request.param})
+
+
+def test_each_digest_puts_right_content_in_place(box: Box, able: frozenset[Algorithm]) -> None:
+    files = [
+        File(os.path.join(box.home, "new dir", name), b"content of %d" % n, 0o600 + n % 8)
+        for n, name in enumerate(NAMES)
+    ]
+    files += [
+        File(str(box.home / "empty"), b""),
+        File(str(box.home / "zeros"), bytes(100_000), 0o4755),
+        File(str(box.home / "same"), b"content of 0"),
+    ]
+    failures, by = install_by(box, files, able)
+    assert failures == {}
+    assert {by[os.path.join(box.home, "new dir", "plain")], Algorithm.SHA1} == able
+    assert by[os.path.join(box.home, "new dir", "new\nline")] is Algorithm.SHA1
+    assert [(content_of(file), mode_of(file)) for file in files] == [
+        (file.content, file.mode) for file in files
+    ]
+
+
+@pytest.mark.parametrize(
+    "arrives",
+    [b"", b"X23456789", b"12345678X", b"12345678", b"123456789 and more", bytes(9)],
+    ids=["nothing", "first byte", "last byte", "too short", "too long", "zeros"],
+)
+def test_each_digest_leaves_wrong_content_out(
+    box: Box, able: frozenset[Algorithm], arrives: bytes
+) -> None:
+    names = ["wrong", "-n", "two  words ", "it's $(id)", "back\\slash", "new\nline"]
+    wrong = [File(str(box.home / name), b"123456789", arrives=arrives) for name in names]
+    wrong = [File(f.path, f.content + b"%d" % n, arrives=arrives) for n, f in enumerate(wrong)]
+    right = File(str(box.home / "right"), b"1")
+    for file in wrong:
+        with open(file.name, "wb") as opened:
+            opened.write(b"old")
+    failures, _ = install_by(box, [*wrong, right], able)
+    assert failures == {file.path: InstallFailure.DIGEST for file in wrong}
+    assert {content_of(file) for file in wrong} == {b"old"}
+    assert content_of(right) == b"1"
+    assert names_below(box.home) == {os.path.basename(file.name) for file in (*wrong, right)}
+
+
+def test_all_digests_together(box: Box) -> None:
+    """As where a host has no xxhsum, and files of all sizes and names are copied."""
+    large = os.urandom(install_module.GMAC_FROM_BYTES)
+    able = frozenset({Algorithm.SHA1, Algorithm.GMAC})
+    files = [
+        File(str(box.home / "large"), large, 0o755),
+        File(str(box.home / "also large"), large, 0o600),
+        File(str(box.home / "large\nand odd"), large, 0o644),
+        File(str(box.home / "large and bad"), large[:-1] + b"!", arrives=large[:-1] + b"?"),
+        File(str(box.home / "small"), b"small"),
+        File(str(box.home / "small and bad"), b"small.", arrives=b"small,"),
+    ]
+    failures, by = install_by(box, files, able)
+    assert failures == dict.fromkeys((files[3].path, files[5].path), InstallFailure.DIGEST)
+    assert list(by.values()) == [
+        *(Algorithm.GMAC, Algorithm.GMAC, Algorithm.SHA1, Algorithm.GMAC),
+        *(Algorithm.SHA1, Algorithm.SHA1),
+    ]
+    for file in (*files[:3], files[4]):
+        assert content_of(file) == file.content
+        assert mode_of(file) == file.mode
+    assert names_below(box.home) == {os.path.basename(f.name) for f in (*files[:3], files[4])}
+
+
+@pytest.mark.parametrize("program", ["openssl", "xxhsum"])
+@pytest.mark.parametrize(
+    "does",
+    ["exit 1", "echo unknown option >&2; exit 1", "echo 0123456789abcdef", "kill $$", ""],
+    ids=["fails", "complains", "says something else", "dies", "says nothing"],
+)
+def test_what_can_t_be_verified_is_left_out(
+    box: Box, monkeypatch: pytest.MonkeyPatch, program: str, does: str
+) -> None:
+    monkeypatch.setattr(install_module, "GMAC_FROM_BYTES", 0)
+    (box.bin / program).write_text(f"#!/bin/sh\n{does}\n")
+    (box.bin / program).chmod(0o755)
+    files = [File(str(box.home / name), name.encode()) for name in ("a", "b", "c\nd")]
+    (box.home / "a").write_bytes(b"old")
+    able = {Algorithm.SHA1, Algorithm.GMAC if program == "openssl" else Algorithm.XXH128}
+    failures, _ = install_by(box, files, frozenset(able))
+    unverified = files if program == "openssl" else files[:2]
+    assert failures == {file.path: InstallFailure.DIGEST for file in unverified}
+    assert content_of(files[0]) == b"old"
+
+
+def test_many_files_are_verified_by_one_process(box: Box) -> None:
+    files = [File(str(box.home / f"{n}"), b"%d" % n) for n in range(300)]
+    calls = box.count_calls(("xxhsum", "openssl", "sha1sum"))
+    assert install_by(box, files) == (
+        {},
+        {file.path: Algorithm.XXH128 for file in files},
+    )
+    assert calls() == ["xxhsum"]
+
+
 # before and after
 
 
@@ -416,6 +557,51 @@ def test_held_paths_fit_a_line_and_differ() -> None:
     assert len(set(paths)) == len(paths)
     assert not any("\n" in path or "\\" in path for path in paths)
     assert paths[0] == "/srv/.fastrr-r1/odd-1"
+
+
+MIB4 = 1 << 22
+
+
+@pytest.mark.parametrize(
+    ("size", "name", "able", "expected"),
+    [
+        (0, "f", "sha1", "sha1"),
+        (MIB4, "f", "sha1", "sha1"),
+        (MIB4 - 1, "f", "sha1 gmac", "sha1"),
+        (MIB4, "f", "sha1 gmac", "gmac"),
+        (0, "f", "sha1 xxh128", "xxh128"),
+        (MIB4, "f", "sha1 gmac xxh128", "xxh128"),
+        (MIB4, "odd\n", "sha1 gmac xxh128", "sha1"),
+        (MIB4, "odd\\", "sha1 gmac xxh128", "sha1"),
+    ],
+)
+def test_the_fastest_algorithm_is_taken(size: int, name: str, able: str, expected: str) -> None:
+    copy = Copy("/source", f"/srv/{name}", size, 0o644, CopyReason.MISSING)
+    assert algorithm(copy, frozenset(map(Algorithm, able.split()))) is Algorithm(expected)
+
+
+@pytest.mark.parametrize(
+    ("openssl", "able"),
+    [
+        ("", ""),
+        ("OpenSSL 1.0.2k-fips  26 Jan 2017", ""),
+        ("OpenSSL 1.1.1w  11 Sep 2023", ""),
+        ("LibreSSL 3.8.2", ""),
+        ("OpenSSL 3.0.19 27 Jan 2026 (Library: OpenSSL 3.0.19 27 Jan 2026)", "gmac"),
+        ("OpenSSL 3.5.1 1 Jul 2025", "gmac"),
+    ],
+)
+def test_abilities_of_openssl(openssl: str, able: str) -> None:
+    facts = HostFacts("/h", "n", "0", "/s", openssl=openssl, tools={"openssl": "/bin/openssl"})
+    assert abilities(facts) == {Algorithm.SHA1, *map(Algorithm, able.split())}
+
+
+def test_content_is_sent_twice_only_if_it_is_verified_in_two_ways() -> None:
+    names = ("a", "b", "odd\n1", "odd\n2")
+    copies = [Copy("/source", f"/srv/{n}", MIB4, 0o644, CopyReason.MISSING) for n in names]
+    digests = {("/source", by): by.value for by in Algorithm}
+    held = hold(copies, digests, ALL, RUN)
+    assert [h.same_as for h in held] == [None, held[0].path, None, held[2].path]
 
 
 def test_a_recorded_answer_is_parsed() -> None:
