@@ -166,6 +166,11 @@ class Bed(ABC):
         lines += [f"  UserKnownHostsFile {self.known_hosts}", "  GlobalKnownHostsFile none"]
         self.ssh_config.write_text("".join(f"{line}\n" for line in lines))
 
+    @property
+    @abstractmethod
+    def shared(self) -> str:
+        """A directory that all hosts have in common, and where all may write."""
+
     @abstractmethod
     def start(self, name: str, image: str) -> TestHost:
         """Start one more host."""

@@ -13,6 +13,7 @@ import docker
 from testbed.bed import PASSWORD, REPOSITORY, Bed, Result, TestHost
 
 LABEL = "fastrr.test.process"
+SHARED = "/srv/shared"
 CONTEXT = REPOSITORY / "docker"
 
 
@@ -44,11 +45,15 @@ def built(target: str) -> str:
 
 
 def _remove_abandoned() -> None:
-    """Remove containers of test runs that were killed."""
+    """Remove containers and volumes of test runs that were killed."""
     for container in docker.from_env().containers.list(all=True, filters={"label": LABEL}):
         if not os.path.exists(f"/proc/{container.labels[LABEL]}"):
             with contextlib.suppress(docker.errors.APIError):
                 container.remove(force=True, v=True)
+    for volume in docker.from_env().volumes.list(filters={"label": LABEL}):
+        if not os.path.exists(f"/proc/{volume.attrs['Labels'][LABEL]}"):
+            with contextlib.suppress(docker.errors.APIError):
+                volume.remove()
 
 
 class DockerHost(TestHost):
@@ -90,7 +95,7 @@ class DockerHost(TestHost):
             "for home in /root /home/*; do"
             "  find $home -mindepth 1 -maxdepth 1 ! -name .ssh -exec rm -rf {} +;"
             "done;"
-            "find /tmp /var/tmp /run/screen -mindepth 1 -delete; true",
+            f"find /tmp /var/tmp /run/screen {SHARED} -mindepth 1 -delete; true",
             user="root",
         )
 
@@ -102,22 +107,32 @@ class DockerBed(Bed):
     """Containers on the default bridge; all with ``password`` and the bed's key."""
 
     kind = "docker"
+    shared = SHARED
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.options: dict[str, Any] = {}
         """Of ``docker run``, for all hosts to be started: an image, a network, volumes."""
         _remove_abandoned()
+        self._labels = {LABEL: str(os.getpid())}
+        self._volume = docker.from_env().volumes.create(labels=self._labels)
 
     def start(self, name: str, image: str) -> DockerHost:
+        volumes = {self._volume.name: {"bind": SHARED, "mode": "rw"}}
+        volumes.update(self.options.get("volumes", {}))
         container = docker.from_env().containers.run(
-            **{"image": built(image), **self.options},
+            **{"image": built(image), **self.options, "volumes": volumes},
             detach=True,
             hostname=name,
-            labels={LABEL: str(os.getpid())},
+            labels=self._labels,
             environment={"AUTHORIZED_KEY": self.key.with_suffix(".pub").read_text().strip()},
         )
         host = DockerHost(name, image, container)
         # Not by the environment: that of the first process can be read for ever.
         host.sh(f"for u in $(cd /home && ls); do echo $u:'{PASSWORD}'; done | chpasswd", "root")
+        host.sh(f"chmod 1777 {SHARED}", "root")
         return host
+
+    def close(self) -> None:
+        super().close()
+        self._volume.remove()

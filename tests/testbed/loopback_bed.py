@@ -148,6 +148,12 @@ class LoopbackBed(Bed):
 
     kind = "loopback"
 
+    @property
+    def shared(self) -> str:
+        directory = self.directory / "shared"
+        directory.mkdir(exist_ok=True)
+        return str(directory)
+
     def start(self, name: str, image: str) -> LoopbackHost:
         assert image == FULL, "a loopback host has what this machine has"
         return LoopbackHost(name, self.directory / name, self.key)
