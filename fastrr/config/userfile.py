@@ -207,7 +207,11 @@ _PYTHON_2_VALUES = {
     r"bytes-like object is required, not 'str'|concat str to bytes|not \"bytes\"\) to str": (
         "what programs print is bytes now: .decode() it"
     ),
-    r"'cmp' is an invalid keyword": "write key=functools.cmp_to_key(...)",
+    # The first is how Python says it up to 3.12, the second from 3.13 on.
+    r"'cmp' is an invalid keyword|unexpected keyword argument 'cmp'"
+    r"|^sort\(\) takes no positional|^sorted expected 1 argument": (
+        "write key=functools.cmp_to_key(...)"
+    ),
 }
 
 

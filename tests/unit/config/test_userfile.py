@@ -327,6 +327,9 @@ def test_python_2_attributes_say_what_they_are_now(path: Path, old: str, new: st
         ("b'x' + 'y'", "what programs print is bytes now: .decode() it"),
         ("'x' + b'y'", "what programs print is bytes now: .decode() it"),
         ("[1].sort(cmp=max)", "write key=functools.cmp_to_key(...)"),
+        ("sorted([1], cmp=max)", "write key=functools.cmp_to_key(...)"),
+        ("[1].sort(max)", "write key=functools.cmp_to_key(...)"),
+        ("sorted([1], max)", "write key=functools.cmp_to_key(...)"),
     ],
 )
 def test_python_2_values_say_what_to_write(path: Path, text: str, advice: str) -> None:
