@@ -6,7 +6,6 @@ import contextlib
 import logging
 import secrets
 import sys
-import threading
 import traceback
 from collections.abc import Iterator
 from typing import IO
@@ -70,12 +69,10 @@ def _explain(error: Exception) -> int:
 
 
 def _run(options: Options, handler: LogHandler) -> int:
-    imports = threading.Thread(target=warm_up)
-    imports.start()
-    try:
-        deployment = load(options)
-    finally:
-        imports.join()  # no thread may be about when workers are forked
+    deployment = load(options)
+    # Not in a thread beside it: before Python 3.13 one that was joined may still be ending, inside
+    # OpenSSL and with a lock of it held, which workers forked just then would wait for for ever.
+    warm_up()
     on_terminal = sys.stderr.isatty() and not options.no_progress
     display = TerminalDisplay() if on_terminal else PlainDisplay()
     handler.display = display if isinstance(display, TerminalDisplay) else None

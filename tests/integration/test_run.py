@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 
 from conftest import Controller
 from testbed import TestHost
@@ -69,3 +71,39 @@ def test_where_the_time_went_is_told_and_traced(
     trouble = controller.fastrr("--trace", "no/such/directory/trace.json")
     assert trouble.status == 2
     assert "directory/trace.json: it can't be written: No such file" in trouble.stderr
+
+
+THREADS_BEFORE_FORKS = """
+import os, runpy, sys, threading
+
+threads, before_forks = [], []
+start = threading.Thread.start
+def note_and_start(thread):
+    threads.append(thread.name)
+    start(thread)
+threading.Thread.start = note_and_start
+os.register_at_fork(before=lambda: before_forks.append(list(threads)))
+try:
+    runpy.run_module("fastrr", run_name="__main__")
+except SystemExit as ended:
+    print(ended.code, before_forks)
+"""
+
+
+def test_no_thread_has_been_there_when_workers_are_forked(lone_controller: Controller) -> None:
+    """They inherit locks as they are, and a thread that was joined may still hold one."""
+    lone_controller.config(
+        """
+        c = Component(name='a', executable='/bin/true', base_dir='/tmp', start_index=1)
+        c.host = localhost
+        config.add_component(c)
+        """
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", THREADS_BEFORE_FORKS, "-c", lone_controller.directory / "config.py"],
+        env=lone_controller.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "0 [[]]", done
