@@ -13,6 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import pytest
+
 from testbed.bed import FULL, Bed, Result, TestHost, make_key
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
@@ -75,7 +77,8 @@ class LoopbackHost(TestHost):
         self._process = start_sshd(config, directory / "log")
 
     def run(self, command: str, user: str | None = None) -> Result:
-        assert user in (None, self.user), "a loopback host has one account"
+        if user is not None:
+            pytest.skip("would be done to this machine")
         completed = subprocess.run(
             ["sh", "-c", command],
             cwd=self._home,
