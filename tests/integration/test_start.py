@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import time
 import pytest
 from conftest import Controller
 from testbed import TestHost
+from testbed.shells import eventually
 
 DUMP = """\
 #!/bin/sh
@@ -88,25 +90,23 @@ def test_args_arrive_byte_for_byte(
     controller.config(
         f"""
         import json
-        c = Component(name='dump', host='{host}', start_index=1, base_dir='/tmp')
-        c.executable = '{"/tmp/dump.sh" if host == "host1" else program}'
-        if c.host != localhost:
-            c.files = {{'dump.sh': '/tmp/dump.sh'}}
+        c = Component(name='dump', host='{host}', start_index=1)
+        if c.host == localhost:
+            c.executable, c.base_dir = '{program}', '/tmp'
+        else:
+            c.executable, c.base_dir, c.files = 'dump.sh', 'work', {{'dump.sh': 'dump.sh'}}
         c.args = ['{out}', *json.load(open('args.json'))]
         config.add_component(c)
         """
     )
     result = controller.fastrr()
     assert result.status == 0, result
-    command = f"until [ -e {out} ]; do sleep 0.05; done; base64 -w0 {out}"
     if host == "host1":
-        encoded = hosts[0].sh(command)
-        import base64
-
-        data = base64.b64decode(encoded)
+        data = base64.b64decode(
+            hosts[0].sh(f"until [ -e {out} ]; do sleep 0.05; done; base64 {out}")
+        )
     else:
-        while not os.path.exists(out):
-            time.sleep(0.05)
+        eventually(lambda: os.path.exists(out))
         data = (controller.directory / "out").read_bytes()
     assert data.split(b"\0")[:-1] == [os.fsencode(arg) for arg in args]
 
