@@ -7,7 +7,7 @@ import logging
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO
 
 import paramiko
@@ -69,23 +69,31 @@ class SshHost:
         self, command: str, write: Callable[[Feed], None], *, bulk: bool = False
     ) -> Completed:
         if bulk and (ssh := openssh.client()) is not None:
-            completed = self._stream_by(ssh, command, write)
-            if completed.status != _SSH_FAILED:
-                return completed
-            logger.debug("%s: no bulk connection: %s", self.name, completed.last_words())
+            try:
+                completed = self._stream_by(ssh, command, write)
+            except openssh.Unprepared as error:
+                logger.debug("%s: %s", self.name, error)
+            else:
+                if completed.status != _SSH_FAILED:
+                    return completed
+                logger.debug("%s: no bulk connection: %s", self.name, completed.last_words())
         return self._execute(command, write)
 
     def run_here(self, command: Sequence[str], hear: Callable[[bytes], None]) -> Completed:
         if (ssh := openssh.client()) is None:
             raise CommandFailed("there is no ssh on this machine")
-        with openssh.leading(ssh, self._bulk_settings(), command) as process:
-            self._take(process)
+        with (
+            openssh.leading(ssh, self._bulk_settings(), command) as process,
+            self._interruptible(process),
+        ):
             stderr = hear_out(process, hear)
         return self._completed(process, b"", stderr)
 
     def _stream_by(self, ssh: str, command: str, write: Callable[[Feed], None]) -> Completed:
-        with openssh.connecting(ssh, self._bulk_settings(), command) as process:
-            self._take(process)
+        with (
+            openssh.connecting(ssh, self._bulk_settings(), command) as process,
+            self._interruptible(process),
+        ):
             stdout, stderr = feed(process, write)
         return self._completed(process, stdout, stderr)
 
@@ -101,16 +109,23 @@ class SshHost:
             self._settings.password,
         )
 
-    def _take(self, process: subprocess.Popen[bytes]) -> None:
-        """Have a process that leads to the host ended by `interrupt`."""
+    @contextlib.contextmanager
+    def _interruptible(self, process: subprocess.Popen[bytes]) -> Iterator[None]:
+        """Have a process that leads to the host ended by `interrupt` for the time inside.
+
+        Not after it: its number may be another process's by then.
+        """
         self._bulk = process
-        if self._interrupted.is_set():  # just now, when there was no process to end
-            kill(process)
+        try:
+            if self._interrupted.is_set():  # just now, when there was no process to end
+                kill(process)
+            yield
+        finally:
+            self._bulk = None
 
     def _completed(
         self, process: subprocess.Popen[bytes], stdout: bytes, stderr: bytes
     ) -> Completed:
-        self._bulk = None
         if self._interrupted.is_set():
             raise self._lost(None)
         return Completed(process.returncode, stdout, stderr)

@@ -18,9 +18,10 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from fastrr.errors import CommandFailed
 from fastrr.hosts.process import start
 from fastrr.hosts.ssh import patience
 from fastrr.hosts.ssh.credentials import Credential
@@ -49,7 +50,11 @@ class Bulk:
     host_key: str
     """Type and Base64 of the verified key."""
     credential: Credential
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+
+class Unprepared(CommandFailed):
+    """What the client needs could not be made or started here."""
 
 
 def client() -> str | None:
@@ -61,10 +66,12 @@ def options(bulk: Bulk, directory: str) -> list[str]:
     """Return the client's command line up to the host; files it names are in ``directory``."""
     target = bulk.target
     settings = {
-        "IgnoreUnknown": "KnownHostsCommand",  # came with OpenSSH 8.5
+        # KnownHostsCommand came with OpenSSH 8.5; and what the user's configuration has ignored
+        # is not any more when this is set here.
+        "IgnoreUnknown": "*",
         "HostName": target.hostname,
         "HostKeyAlias": ALIAS,
-        "UserKnownHostsFile": os.path.join(directory, "known_hosts"),
+        "UserKnownHostsFile": _quoted(os.path.join(directory, "known_hosts")),
         "GlobalKnownHostsFile": "none",
         "KnownHostsCommand": "none",
         "StrictHostKeyChecking": "yes",
@@ -80,6 +87,9 @@ def options(bulk: Bulk, directory: str) -> list[str]:
         "PermitLocalCommand": "no",
         "RemoteCommand": "none",
         "RequestTTY": "no",
+        "SessionType": "default",
+        "StdinNull": "no",
+        "ForkAfterAuthentication": "no",
         "LogLevel": "ERROR",
         "ConnectTimeout": _seconds(min(target.connect_timeout_s or 20, patience.GIVE_UP_AFTER_S)),
         "ServerAliveInterval": _seconds(patience.SIGN_OF_LIFE_AFTER_S),
@@ -105,14 +115,20 @@ def _credential_settings(bulk: Bulk, directory: str) -> dict[str, str]:
     if credential.password:
         return settings | {
             "PubkeyAuthentication": "no",
+            "PasswordAuthentication": "yes",
+            "KbdInteractiveAuthentication": "yes",
             "PreferredAuthentications": "password,keyboard-interactive",
         }
-    settings |= {"PreferredAuthentications": "publickey", "IdentitiesOnly": "yes"}
+    settings |= {
+        "PubkeyAuthentication": "yes",
+        "PreferredAuthentications": "publickey",
+        "IdentitiesOnly": "yes",
+    }
     if credential.key_file is not None:
         return settings | {"IdentityFile": _quoted(credential.key_file), "IdentityAgent": "none"}
     if credential.public_key is not None:
         return settings | {
-            "IdentityFile": os.path.join(directory, "agent_key.pub"),
+            "IdentityFile": _quoted(os.path.join(directory, "agent_key.pub")),
             "IdentityAgent": _quoted(bulk.target.agent or "SSH_AUTH_SOCK"),
         }
     return settings | {"PreferredAuthentications": "none"}
@@ -129,20 +145,40 @@ def _quoted(path: str) -> str:
 
 @contextlib.contextmanager
 def connecting(ssh: str, bulk: Bulk, command: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run ``command`` on the host through the client ``ssh`` for the time inside."""
+    """Run ``command`` on the host through the client ``ssh`` for the time inside.
+
+    :raises Unprepared: where that can't even be tried.
+    """
     with _client(ssh, bulk) as (words, environment, _):
-        yield start([*words, command], environment)
+        yield _started([*words, command], environment)
 
 
 @contextlib.contextmanager
 def leading(ssh: str, bulk: Bulk, command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Run ``command`` here for the time inside; its RSYNC_RSH (rsync(1)) leads to the host."""
+    """Run ``command`` here for the time inside; its RSYNC_RSH (rsync(1)) leads to the host.
+
+    :raises Unprepared: where that can't even be tried.
+    """
     with _client(ssh, bulk) as (words, environment, directory):
         shell = os.path.join(directory, "shell")
         # Its first argument is the host's name, which we know better.
-        Path(shell).write_text(f'shift\nexec {join(words)} "$@"\n', encoding="utf-8")
+        with _preparing():
+            Path(shell).write_text(f'shift\nexec {join(words)} "$@"\n', encoding="utf-8")
         quoted = "'{}'".format(shell.replace("'", "''"))
-        yield start([*command], environment | {"RSYNC_RSH": f"/bin/sh {quoted}"})
+        yield _started([*command], environment | {"RSYNC_RSH": f"/bin/sh {quoted}"})
+
+
+@contextlib.contextmanager
+def _preparing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Unprepared(f"no second connection to the host can be prepared: {error}") from error
+
+
+def _started(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    with _preparing():
+        return start(command, environment)
 
 
 @contextlib.contextmanager
@@ -151,17 +187,27 @@ def _client(ssh: str, bulk: Bulk) -> Iterator[tuple[list[str], dict[str, str], s
 
     The client's private files, and the server that tells it the password, are there for this time.
     """
-    with (
-        tempfile.TemporaryDirectory(prefix="fastrr-") as directory,
-        contextlib.ExitStack() as stack,
-    ):
-        Path(directory, "known_hosts").write_text(f"{ALIAS} {bulk.host_key}\n")
-        if bulk.credential.public_key is not None:
-            Path(directory, "agent_key.pub").write_text(f"{bulk.credential.public_key}\n")
-        environment = {**os.environ, "LC_ALL": "C"}
-        if bulk.password is not None:
-            environment |= stack.enter_context(_askpass(directory, bulk.password))
+    with contextlib.ExitStack() as stack:
+        with _preparing():
+            directory = stack.enter_context(_private_directory())
+            Path(directory, "known_hosts").write_text(f"{ALIAS} {bulk.host_key}\n")
+            if bulk.credential.public_key is not None:
+                Path(directory, "agent_key.pub").write_text(f"{bulk.credential.public_key}\n")
+            environment = {**os.environ, "LC_ALL": "C"}
+            if bulk.password is not None:
+                environment |= stack.enter_context(_askpass(directory, bulk.password))
         yield [ssh, *options(bulk, directory)], environment, directory
+
+
+LONGEST_SOCKET_BYTES = 100
+"""108 on Linux, 104 elsewhere (unix(7), sockaddr_un)."""
+
+
+def _private_directory() -> tempfile.TemporaryDirectory[str]:
+    """Make one for our own user only, by a path short enough for that of a socket in it."""
+    length = len(os.fsencode(tempfile.gettempdir())) + len("/fastrr-12345678/secret")
+    where = "/tmp" if length > LONGEST_SOCKET_BYTES else None  # noqa: S108 (mkdtemp knows what to do)
+    return tempfile.TemporaryDirectory(prefix="fastrr-", dir=where)
 
 
 @contextlib.contextmanager
