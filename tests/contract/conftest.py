@@ -1,14 +1,21 @@
-"""Hosts of every kind; see `testbed.kinds`."""
+"""Hosts of every kind (see `testbed.kinds`); servers, agents and clients to connect with."""
 
 from __future__ import annotations
 
+import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from testbed import Bed, loopback_bed, open_bed
+from testbed.clients import Agent, Client, Server, open_files, sshd, wait_for
+from testbed.docker_bed import DockerHost
 from testbed.kinds import ALL, PLAIN, WITH_OTHER_SHELLS, Kind, local_kind, ssh_kind
 
 from fastrr.hosts.base import Host
+from fastrr.hosts.ssh import credentials
 
 
 @pytest.fixture(scope="session")
@@ -68,3 +75,71 @@ def kind(request: pytest.FixtureRequest, kind_named: Callable[[str], Kind]) -> K
 def own_host(kind: Kind) -> Iterator[Host]:
     """A connected host that a test may break."""
     yield from _connected(kind)
+
+
+# Connections
+
+
+@pytest.fixture
+def nothing_left() -> Iterator[None]:
+    """No thread, no child and no descriptor outlives a test."""
+    threads, files = set(threading.enumerate()), open_files()
+    yield
+    deadline = time.monotonic() + 3
+    while left := (set(threading.enumerate()) - threads) | (open_files() - files):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def no_key_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(credentials, "_loaded", {})
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Client:
+    client = Client(tmp_path)
+    client.configure()
+    return client
+
+
+@pytest.fixture(scope="module")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with sshd(tmp_path_factory.mktemp("server") / "sshd") as server:
+        yield server
+
+
+@pytest.fixture
+def server(shared_server: Server) -> Server:
+    """An sshd that lets nobody in yet."""
+    shared_server.authorize()
+    shared_server.log.write_bytes(b"")
+    return shared_server
+
+
+@pytest.fixture
+def ready(client: Client, server: Server) -> Server:
+    """An sshd that the client's key opens."""
+    server.authorize(client.key())
+    client.configure(f"IdentityFile {client.directory}/key")
+    return server
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Agent]:
+    path = tmp_path / "agent"
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL)
+    try:
+        wait_for(path.exists)
+        yield Agent(path)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture
+def docker_host(session_bed: Bed) -> DockerHost:
+    (host,) = session_bed.need(1)
+    if not isinstance(host, DockerHost):
+        pytest.skip("only Docker's hosts have a password")
+    return host
