@@ -68,6 +68,8 @@ class HostSession:
         self._context.cancelled.set()
         if cut:
             self._context.host.interrupt()
+        else:
+            self._context.host.end_transfer()  # which would not notice while it is stuck
 
     @property
     def cancelled(self) -> bool:

@@ -120,6 +120,12 @@ class Host(Protocol):
         :raises CommandFailed: when it has none.
         """
 
+    def end_transfer(self) -> None:
+        """End the faster way by which a `stream` is under way in another thread, stuck or not.
+
+        ``write`` is then called once more, for the connection that was there before.
+        """
+
     def interrupt(self) -> None:
         """Make whatever `run` is under way in another thread end soon, with ConnectionLost.
 

@@ -63,6 +63,9 @@ class LocalHost:
     def open_sender(self) -> FileSender:
         raise CommandFailed("components of localhost can't have files: they are here already")
 
+    def end_transfer(self) -> None:
+        """A pipe is never stuck."""
+
     def interrupt(self) -> None:
         with self._lock:
             self._interrupted = True

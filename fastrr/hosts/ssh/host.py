@@ -74,7 +74,7 @@ class SshHost:
             except openssh.Unprepared as error:
                 logger.debug("%s: %s", self.name, error)
             else:
-                if completed.status != _SSH_FAILED:
+                if 0 <= completed.status < _SSH_FAILED:  # below: it was killed
                     return completed
                 logger.debug("%s: no bulk connection: %s", self.name, completed.last_words())
         return self._execute(command, write)
@@ -166,12 +166,15 @@ class SshHost:
                 "is a Subsystem sftp set in its sshd_config?"
             ) from error
 
+    def end_transfer(self) -> None:
+        if process := self._bulk:
+            kill(process)
+
     def interrupt(self) -> None:
         self._interrupted.set()
         if attempt := self._attempt:
             attempt.abandon()
-        if process := self._bulk:
-            kill(process)
+        self.end_transfer()
         self.close()
 
     def close(self) -> None:

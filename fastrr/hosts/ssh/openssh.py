@@ -89,7 +89,6 @@ def options(bulk: Bulk, directory: str) -> list[str]:
         "RequestTTY": "no",
         "SessionType": "default",
         "StdinNull": "no",
-        "ForkAfterAuthentication": "no",
         "LogLevel": "ERROR",
         "ConnectTimeout": _seconds(min(target.connect_timeout_s or 20, patience.GIVE_UP_AFTER_S)),
         "ServerAliveInterval": _seconds(patience.SIGN_OF_LIFE_AFTER_S),
@@ -214,12 +213,16 @@ def _private_directory() -> tempfile.TemporaryDirectory[str]:
 def _askpass(directory: str, password: str) -> Iterator[dict[str, str]]:
     """Tell ``password``, on a socket, to processes of our own user; yield what makes ssh ask.
 
+    The ssh that leads to a jump host may also ask whether to trust its key, again and again until
+    it hears yes or no: that is not for us to say.
+
     ssh closes all inherited descriptors before it starts the program that asks, so the secret can't
     come by one.
     """
     path, script, program = (os.path.join(directory, name) for name in ("secret", "ask", "ask.py"))
     Path(program).write_text(_ASKPASS)
-    Path(script).write_text(f"#!/bin/sh\nexec {join([sys.executable, '-IS', program, path])}\n")
+    tell = join([sys.executable, "-IS", program, path])
+    Path(script).write_text(f"#!/bin/sh\ncase $1 in *yes/no*) exit 1 ;; esac\nexec {tell}\n")
     Path(script).chmod(0o700)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(path)
