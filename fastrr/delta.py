@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha1
 from posixpath import dirname, join, normpath
 
 from fastrr.model import (
@@ -50,6 +51,11 @@ class Draft:
     decision: Decision
     unsettled: tuple[tuple[Copy, str | None], ...] = ()
     """The copy each needs if it differs, and the digest found on the host."""
+
+
+def contents(sha1s: Iterable[str]) -> str:
+    """Return one digest for the contents of all files of a plan, given each one's SHA-1 in hex."""
+    return sha1("".join(sha1s).encode(), usedforsecurity=False).hexdigest()
 
 
 def absolute(path: str, home: str) -> str:

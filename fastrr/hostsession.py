@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fastrr import delta
 from fastrr.launch import NotStarted, Started
 from fastrr.requests import (
     Check,
@@ -45,8 +44,7 @@ class HostSession:
                     self._screen = next(iter(self._found.sessions), None)
                 return self._found.checked(context.settings)
             case Decide():
-                facts, draft = self._findings.facts, self._findings.draft
-                return delta.settle(context.plan, facts, draft, request.digests)
+                return checking.decide(context, self._findings, request)
             case EndSessions():
                 starting.end_sessions(context, self._findings)
             case CopyFiles():

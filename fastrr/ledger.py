@@ -43,16 +43,21 @@ TRUSTED_FILE_SYSTEMS = frozenset(
     | {"zfs"}
 )
 
-_VERSION = 2
+_VERSION = 3
 _SCHEMA = f"""
 DROP TABLE IF EXISTS local;
 DROP TABLE IF EXISTS remote;
+DROP TABLE IF EXISTS listing;
 CREATE TABLE local (
     path BLOB PRIMARY KEY, signature TEXT, sha1 TEXT, seal INTEGER, day INTEGER
 ) WITHOUT ROWID;
 CREATE TABLE remote (
     host TEXT, path BLOB, machine TEXT, signature TEXT, sha1 TEXT, seal INTEGER, day INTEGER,
     PRIMARY KEY (host, path)
+) WITHOUT ROWID;
+CREATE TABLE listing (
+    host TEXT, files TEXT, machine TEXT, digest TEXT, contents TEXT, seal INTEGER, day INTEGER,
+    PRIMARY KEY (host, files)
 ) WITHOUT ROWID;
 PRAGMA user_version = {_VERSION};
 """
@@ -77,6 +82,16 @@ class RemoteEntry(NamedTuple):
     sha1: str
     machine: str
     """Its host's machine-id."""
+
+
+class Listing(NamedTuple):
+    """Some files of a host, all of which the ledger knows; see `fastrr.probe.listing_script`."""
+
+    digest: str
+    """Of all that ``stat`` says of them: unchanged means that none of them has changed."""
+    contents: str
+    """Digest of their SHA-1 digests."""
+    machine: str
 
 
 def at_rest(signature: Signature, clock_ns: int) -> bool:
@@ -149,9 +164,27 @@ class Ledger:
         ]
         self._write("INSERT OR REPLACE INTO remote VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
+    def listing(self, host: str, files: str) -> Listing | None:
+        """Return what is known of these ``files`` (see `fastrr.probe.listing_key`) together."""
+        found: list[Listing] = []
+
+        def take(machine: str, digest: str, contents: str, seal: int) -> None:
+            _check(seal, host, files, machine, digest, contents)
+            found.append(Listing(digest, contents, machine))
+
+        query = "SELECT machine, digest, contents, seal FROM listing WHERE host = ? AND files = ?"
+        self._read(query, [(host, files)], take)
+        return found[0] if found else None
+
+    def store_listing(self, host: str, files: str, listing: Listing) -> None:
+        """Remember these files together."""
+        row = _sealed(host, files, listing.machine, listing.digest, listing.contents)
+        self._write("INSERT OR REPLACE INTO listing VALUES (?, ?, ?, ?, ?, ?, ?)", [row])
+
     def forget_remote(self, host: str) -> None:
         """Forget all files of a host."""
-        self._write("DELETE FROM remote WHERE host = ?", [(host,)])
+        for table in ("remote", "listing"):
+            self._write(f"DELETE FROM {table} WHERE host = ?", [(host,)])  # noqa: S608
 
     def local(self, paths: Iterable[str]) -> dict[str, LocalEntry]:
         """Return what is known of local files, by path."""
@@ -318,8 +351,8 @@ def _forget_old(connection: sqlite3.Connection) -> None:
     """Once a day, forget what was learned too long ago. The day is kept in ``application_id``."""
     today = _today()
     if connection.execute("PRAGMA application_id").fetchone()[0] != today:
-        connection.execute("DELETE FROM local WHERE day < ?", (today - KEEP_DAYS,))
-        connection.execute("DELETE FROM remote WHERE day < ?", (today - KEEP_DAYS,))
+        for table in ("local", "remote", "listing"):
+            connection.execute(f"DELETE FROM {table} WHERE day < ?", (today - KEEP_DAYS,))  # noqa: S608
         connection.execute(f"PRAGMA application_id = {today}")
 
 

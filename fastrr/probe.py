@@ -9,9 +9,14 @@ what is to be made is made when every host has passed. All files are looked at b
 3. these, and only these, are hashed;
 4. a second ``awk`` prints one line a file, by its number in the list: no path travels back.
 
-Paths that line-based tools garble (`fits_a_line`) and symbolic links are looked at one by one;
-there are hardly ever any. No path needs a ``--`` before it (which openssl 1.0 does not know): all
-start with ``/`` or ``./``.
+Where the ledger has a *listing* of the very same files (the digest of all that ``stat`` says of
+them), a shorter script (`listing_script`) finds out whether that is still so, and one line travels
+back.
+
+Paths are looked up from the deepest directory they have in common: not every name's first parts
+have to be walked again. Paths that line-based tools garble (`fits_a_line`) and symbolic links are
+looked at one by one; there are hardly ever any. No path needs a ``--`` before it (which openssl 1.0
+does not know): all start with ``/`` or ``./``.
 
 Not guaranteed: that the host looks the same a moment later. The copy step therefore verifies
 what it wrote, and never what was there before.
@@ -22,7 +27,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from posixpath import dirname
+from hashlib import sha1
+from posixpath import commonpath, dirname, join
 
 from fastrr.model import MISSING, FileKind, HostPlan, RemoteFile, Signature, SourceFile
 from fastrr.screen import parse_sessions
@@ -35,8 +41,19 @@ REQUIRED_TOOLS = ("awk", "df", "mktemp", "mv", "sed", "stat", "tr", "xargs")
 
 _LOOK_AT_HOST = r"""
 cd 2>/dev/null || cd /
-node=$(uname -n)
-printf '%s\n' "home $PWD" "node $node" "uid $(id -u)" \
+home=$PWD
+# What /proc tells costs no process.
+node= uid=
+if [ -r /proc/sys/kernel/hostname ]; then
+    read -r node </proc/sys/kernel/hostname
+fi
+while [ -r /proc/self/status ] && read -r key value rest; do
+    case $key in
+    Uid:) uid=${value%%[!0-9]*} ;;
+    esac
+done </proc/self/status 2>/dev/null
+node=${node:-$(uname -n)} uid=${uid:-$(id -u)}
+printf '%s\n' "home $PWD" "node $node" "uid $uid" \
     "state ${XDG_STATE_HOME:-$HOME/.local/state}/fastrr/$node" \
     "tmp ${TMPDIR:-/tmp}" \
     "screendir ${SCREENDIR-}"
@@ -59,7 +76,7 @@ if command -v loginctl >/dev/null; then
     echo "loginctl $(loginctl show-session -p KillUserProcesses 2>/dev/null)"
 fi
 echo "== sessions"
-if command -v screen >/dev/null; then
+if {sessions} && command -v screen >/dev/null; then
     LC_ALL=C screen -ls 2>&1
 fi
 export LC_ALL=C
@@ -102,8 +119,9 @@ echo "== df"
 
 _FORMAT = r"""
 hashing={hashing}
-case $(stat -c %.9Y / 2>/dev/null) in
-*.?????????) format='%f %s %.9Y %.9Z %i %d' ;;
+format='%f %s %.9Y %.9Z %i %d'
+{format_known} || case $(stat -c %.9Y / 2>/dev/null) in
+*.?????????) ;;
 *) format='%f %s %Y %Z %i %d' ;;
 esac
 if command -v openssl >/dev/null; then
@@ -133,6 +151,10 @@ inspect() {
     fi
 }
 """
+
+_LIST = r"""
+echo "== listing"
+{ tr '\n' '\0' | xargs -0 stat -c "$format %n" -- 2>/dev/null | $hasher; } {wanted}"""
 
 _LOOK_AT_FILES = r"""
 now() {
@@ -176,6 +198,8 @@ if "$hashing" && [ -s "$scratch/same" ]; then
     tr '\n' '\0' <"$scratch/same" | xargs -0 $hasher >"$scratch/digests" 2>/dev/null
     now
 fi
+echo "== listing"
+sed 1d "$scratch/found" | $hasher
 echo "== files"
 awk '
     FILENAME ~ /wanted$/ {
@@ -270,10 +294,13 @@ class HostFacts:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The parsed answer of the probe: facts, and what is at each destination, in plan order."""
+    """The parsed answer of the probe."""
 
     facts: HostFacts
-    files: tuple[RemoteFile, ...]
+    files: tuple[RemoteFile, ...] = ()
+    """What is at each destination, in plan order; empty for a `listing_script`."""
+    listing: str = ""
+    """Digest of all that ``stat`` says of the files; empty where there is none."""
 
 
 def needed_directories(plan: HostPlan) -> tuple[str, ...]:
@@ -283,42 +310,109 @@ def needed_directories(plan: HostPlan) -> tuple[str, ...]:
     )
 
 
+def can_be_listed(plan: HostPlan) -> bool:
+    """Whether `listing_script` can look at all files of ``plan``."""
+    return bool(plan.files) and all(fits_a_line(target.destination) for target in plan.files)
+
+
+def listing_key(plan: HostPlan) -> str:
+    """Return what tells the files of a plan, their order included, from those of another."""
+    names = "\n".join(target.destination for target in plan.files)
+    return sha1(to_bytes(names), usedforsecurity=False).hexdigest()
+
+
+def listing_script(
+    plan: HostPlan, sources: Mapping[str, SourceFile], sessions: bool = True
+) -> Script:
+    """Return the script that looks at the host, and lists the files that `can_be_listed`.
+
+    How much space is free it does not ask: nothing will be copied, should the listing be right.
+    """
+    common = _common_directory([target.destination for target in plan.files])
+    names = here_document([_below(common, target.destination) for target in plan.files])
+    format_ = _FORMAT.replace("{hashing}", "false").replace("{format_known}", "true")
+    lines = [_look_at_host(plan, sources, sessions, space=False), format_]
+    lines.append(_inside(common, _LIST, names))
+    return script("".join((*lines, "true\n")))
+
+
 def probe_script(
     plan: HostPlan,
     sources: Mapping[str, SourceFile],
     hashing: bool = True,
     known: Mapping[str, Signature] | None = None,
+    sessions: bool = True,
 ) -> Script:
     """Return the script that looks at everything ``plan`` touches.
 
     ``hashing``: compute the digest of each destination that has the size of its source, unless
-    ``known`` has, by destination, the signature that it still has.
+    ``known`` has, by destination, the signature that it still has. ``sessions``: also list the
+    screen sessions.
     """
     known = known or {}
+    lines = [_look_at_host(plan, sources, sessions, space=True)]
+    if plan.files:
+        format_ = _FORMAT.replace("{hashing}", "true" if hashing else "false")
+        lines.append(format_.replace("{format_known}", "false"))
+    wanted = [(n, sources[t.source].size, t.destination) for n, t in enumerate(plan.files)]
+    if plain := [one for one in wanted if fits_a_line(one[2])]:
+        common = _common_directory([path for _, _, path in plain])
+        table = [
+            f"{n} {size} {_times(known.get(path))} {_below(common, path)}"
+            for n, size, path in plain
+        ]
+        lines.append(_inside(common, _LOOK_AT_FILES, here_document(table)))
+    if odd := [(n, size, path) for n, size, path in wanted if not fits_a_line(path)]:
+        lines.append('cd -- "$home"\necho "== followed"\n')
+        lines.extend(f"inspect {n} {size} {quote(path)}\n" for n, size, path in odd)
+    return script("".join((*lines, "true\n")))
+
+
+def _look_at_host(
+    plan: HostPlan, sources: Mapping[str, SourceFile], sessions: bool, space: bool
+) -> str:
+    """The part of the script that is the same whatever is to be found out about files."""
     wanted_files = (*plan.files, *(target for fresh in plan.fresh for target in fresh.files))
     large = any(sources[t.source].size >= ASK_FOR_OPENSSL_3_FROM_BYTES for t in wanted_files)
-    lines = [
-        _LOOK_AT_HOST.replace("{tools}", " ".join((*TOOLS, *REQUIRED_TOOLS))).replace(
-            "{openssl_version}", "true" if large else "false"
-        )
-    ]
+    text = _LOOK_AT_HOST.replace("{tools}", " ".join((*TOOLS, *REQUIRED_TOOLS)))
+    text = text.replace("{openssl_version}", "true" if large else "false")
+    lines = [text.replace("{sessions}", "true" if sessions else "false")]
     if directories := needed_directories(plan):
         lines.append('echo "== directories"\n')
         lines.extend(f"look {quote(directory)}\n" for directory in directories)
-        lines.append(_FREE_SPACE)
-    if plan.files:
-        lines.append(_FORMAT.replace("{hashing}", "true" if hashing else "false"))
-    wanted = [(n, sources[t.source].size, t.destination) for n, t in enumerate(plan.files)]
-    if plain := [
-        f"{n} {size} {_times(known.get(path))} {path}"
-        for n, size, path in wanted
-        if fits_a_line(path)
-    ]:
-        lines.append(_LOOK_AT_FILES.replace("{wanted}", here_document(plain), 1))
-    if odd := [(n, size, path) for n, size, path in wanted if not fits_a_line(path)]:
-        lines.append('echo "== followed"\n')
-        lines.extend(f"inspect {n} {size} {quote(path)}\n" for n, size, path in odd)
-    return script("".join((*lines, "true\n")))
+        if space:
+            lines.append(_FREE_SPACE)
+    return "".join(lines)
+
+
+def _common_directory(paths: Sequence[str]) -> str:
+    """The deepest directory that all files are in; empty where there is no telling.
+
+    It is absolute, or begins with ``.``: so `cd` takes it as it is, whatever CDPATH says.
+    """
+    directories = list(dict.fromkeys(map(dirname, paths)))
+    if len({path.startswith("/") for path in directories}) > 1:
+        return ""
+    common = commonpath(directories)
+    common = common if common.startswith("/") else join(".", common).rstrip("/")
+    inside = common.rstrip("/") + "/"
+    return common if all(path.startswith(inside) for path in paths) else ""
+
+
+def _below(common: str, path: str) -> str:
+    """A path as it is from `_common_directory`; never one that looks like an option."""
+    return "./" + path[len(common.rstrip("/")) + 1 :] if common else path
+
+
+def _inside(common: str, text: str, document: str) -> str:
+    """Have a part of the script run in a directory; where there is none, there are no files."""
+    text = text.replace("{wanted}", document, 1)
+    if not common:
+        return text
+    return (
+        f"if cd -- {quote(common)} 2>/dev/null; then\n{text}else\n"
+        'printf \'%s\\n\' "== files" "== followed"\nfi\n'
+    )
 
 
 def _times(signature: Signature | None) -> str:
@@ -341,7 +435,10 @@ def parse_answer(plan: HostPlan, body: bytes) -> Answer:
     """
     sections = _sections(to_text(body))
     try:
-        return Answer(_facts(plan, sections), _files(plan, sections))
+        listing = next(iter(sections.get("listing", ())), "").partition(" ")[0]
+        listed = "files" not in sections and "followed" not in sections and listing
+        files = () if listed else _files(plan, sections)
+        return Answer(_facts(plan, sections), files, listing)
     except (KeyError, ValueError, IndexError) as error:
         raise UnreadableAnswer(f"{type(error).__name__}: {error}") from error
 

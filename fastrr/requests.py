@@ -27,6 +27,9 @@ class Checked:
     """Sources whose SHA-1 decides whether they are copied."""
     abilities: frozenset[Algorithm] = frozenset()
     """How copies can be verified there."""
+    contents: str = ""
+    """Of all files of the plan, where they are known to be as they were: see `delta.contents`.
+    Then all sources are unsettled, if theirs are not the same."""
     problems: tuple[str, ...] = ()
     """What stops the copies that are needed in any case."""
 
@@ -36,6 +39,9 @@ class Decide:
     """Say what to copy: → `Decision`."""
 
     digests: Mapping[str, str]
+    """SHA-1 of the unsettled sources."""
+    all_unchanged: bool = False
+    """The contents are the same: no digests are needed."""
 
 
 @dataclass(frozen=True, slots=True)

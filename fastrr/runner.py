@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fastrr import install
+from fastrr import delta, install
 from fastrr.delta import Decision
 from fastrr.errors import FastrrError, Interrupted, TimeLimitPassed
 from fastrr.events import Advanced, ComponentEnded, Event, StepBegan, StepEnded
@@ -125,6 +125,9 @@ class Runner:
         self._deadline = None if limit is None else self._began + limit
         self.report = RunReport({plan.host: HostReport(plan.host) for plan in deployment.hosts})
         self._taking_part = [plan.host for plan in deployment.hosts]
+        self._sources = {
+            plan.host: [target.source for target in plan.files] for plan in deployment.hosts
+        }
         self._started_anything = False
         self._step = "check"
 
@@ -162,9 +165,9 @@ class Runner:
         self._begin("check", len(self._taking_part), "hosts")
         request = Check(self._options.always_copy)
 
-        def looked(_host: str, checked: Checked) -> tuple[str, ...]:
+        def looked(host: str, checked: Checked) -> tuple[str, ...]:
             self._tell(Advanced(1))
-            self._files.want(Algorithm.SHA1, checked.unsettled)
+            self._files.want(Algorithm.SHA1, self._unsettled(host, checked))
             return checked.problems
 
         checked: dict[str, Checked] = self._ask_all(
@@ -189,8 +192,9 @@ class Runner:
             raise _GiveUp
 
     def _decide(self, checked: Mapping[str, Checked]) -> dict[str, Decision]:
-        unsettled = {source for host in self._taking_part for source in checked[host].unsettled}
-        sha1 = self._files.collect(Algorithm.SHA1, unsettled, self._raise_if_stopped)
+        unsettled = (self._unsettled(host, checked[host]) for host in self._taking_part)
+        sources = dict.fromkeys(itertools.chain.from_iterable(unsettled))
+        sha1 = self._files.collect(Algorithm.SHA1, sources, self._raise_if_stopped)
 
         def decided(host: str, decision: Decision) -> tuple[str, ...]:
             self.report.hosts[host].unchanged = decision.unchanged
@@ -198,12 +202,20 @@ class Runner:
                 logger.debug("%s: copy %s: %s", host, copy.destination, copy.reason.value)
             return decision.problems
 
-        request = Decide(sha1)
-        decisions: dict[str, Decision] = self._ask_all(
-            dict.fromkeys(self._taking_part, request), decided
-        )
+        requests = {
+            host: Decide({}, all_unchanged=True)
+            if checked[host].contents
+            and checked[host].contents == delta.contents(sha1[s] for s in self._sources[host])
+            else Decide(sha1)
+            for host in self._taking_part
+        }
+        decisions: dict[str, Decision] = self._ask_all(requests, decided)
         self._tell(StepEnded())
         return decisions
+
+    def _unsettled(self, host: str, checked: Checked) -> Sequence[str]:
+        """The sources whose SHA-1 decides whether they are copied to a host."""
+        return self._sources[host] if checked.contents else checked.unsettled
 
     def _end_sessions(self, checked: Mapping[str, Checked]) -> None:
         busy = [host for host in self._taking_part if checked[host].sessions_to_end]

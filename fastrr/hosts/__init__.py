@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from fastrr.hosts.base import Host
 from fastrr.hosts.local import LocalHost
 from fastrr.model import LOCALHOST, SshSettings
@@ -19,5 +21,5 @@ def make_host(name: str, settings: SshSettings, connect_timeout_s: float) -> Hos
 
 def warm_up() -> None:
     """Import what SSH takes, a tenth of a second's worth: once, before workers are forked."""
-    import fastrr.hosts.ssh.host
-    import fastrr.hosts.ssh.lean_paramiko  # noqa: F401 (first: the others import paramiko whole)
+    for module in ("lean_paramiko", "host"):  # in this order: the others import paramiko whole
+        import_module(f"fastrr.hosts.ssh.{module}")

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from posixpath import dirname, join
+from posixpath import join
 
 from fastrr import delta, install, probe, state
-from fastrr.delta import Draft
+from fastrr.delta import Decision, Draft
 from fastrr.errors import CommandFailed
 from fastrr.events import Span
-from fastrr.hosts.base import ANSWER_WITHIN_S, SLOWEST_READ_BYTES_S, ask
-from fastrr.ledger import TRUSTED_FILE_SYSTEMS, Ledger, RemoteEntry, at_rest
-from fastrr.model import HostPlan, RunSettings
+from fastrr.model import RunSettings
 from fastrr.probe import HostFacts
-from fastrr.requests import Checked
+from fastrr.requests import Checked, Decide
 from fastrr.steps.context import Context
+from fastrr.steps.looking import Seen, look, look_at_each
 from fastrr.transports import programs_here, unusable
 
 
@@ -25,7 +23,9 @@ class Findings:
     """What the check found out, for the steps after it."""
 
     facts: HostFacts
+    seen: Seen
     draft: Draft
+    """Where the host was looked at briefly, of all but its files."""
     base_dirs: tuple[str, ...]
     """The temporary base_dirs to be made, in order of `HostPlan.fresh`."""
     sessions: tuple[str, ...]
@@ -38,6 +38,7 @@ class Findings:
             self.sessions if settings.kill_first and not settings.copy_only else (),
             tuple({copy.source for copy, _ in self.draft.unsettled}),
             install.abilities(self.facts),
+            self.seen.listing.contents if self.seen.listing else "",
             self.draft.decision.problems,
         )
 
@@ -54,8 +55,8 @@ def check(context: Context, always_copy: bool) -> Findings:
     with context.timed("connect"):
         context.host.connect()
     with context.timed("check"):
-        answer = _look(context, always_copy)
-    facts, settings = answer.facts, context.settings
+        seen = look(context, always_copy)
+    facts, settings = seen.facts, context.settings
     if facts.hashing_s:
         now = time.monotonic()
         context.emit(
@@ -63,70 +64,28 @@ def check(context: Context, always_copy: bool) -> Findings:
         )
     _require_tools(context, facts)
     base_dirs = delta.base_dirs(context.plan, facts, settings.session, context.run_id)
+    plan = replace(context.plan, files=()) if seen.listing else context.plan
     draft = delta.draft(
-        context.plan, facts, answer.files, context.sources, base_dirs, always_copy=always_copy
+        plan, facts, seen.files, context.sources, base_dirs, always_copy=always_copy
     )
     sessions = tuple(s for s in facts.sessions if s.partition(".")[2] == settings.session)
-    return Findings(facts, draft, base_dirs, sessions)
+    return Findings(facts, seen, draft, base_dirs, sessions)
 
 
-def _look(context: Context, always_copy: bool) -> probe.Answer:
-    """Look at the host; of files that the ledger knows, remember what it knows."""
-    ledger = Ledger(context.settings.ledger)
-    known: dict[str, RemoteEntry] = {}
-    if context.plan.files and not (always_copy or context.settings.rehash):
-        known = ledger.remote(context.host.identity)
-    answer = _probe(context, always_copy, known)
-    if any(entry.machine != answer.facts.machine for entry in known.values()):
-        known = {}
-        ledger.forget_remote(context.host.identity)  # also what this plan does not mention
-        answer = _probe(context, always_copy, known)
-    ledger.store_remote(context.host.identity, _worth_keeping(context.plan, answer))
-    return remembered(context.plan, answer, known)
+def decide(context: Context, findings: Findings, request: Decide) -> Decision:
+    """Say what to copy, now that the digests of the sources are known.
 
-
-def _probe(context: Context, always_copy: bool, known: Mapping[str, RemoteEntry]) -> probe.Answer:
-    signatures = {path: entry.signature for path, entry in known.items()}
-    script = probe.probe_script(context.plan, context.sources, not always_copy, signatures)
-    to_hash = sum(context.sources[target.source].size for target in context.plan.files)
-    limit_s = ANSWER_WITHIN_S + to_hash / SLOWEST_READ_BYTES_S
-    body, _ = ask(context.host, script, "looking at the host", limit_s)
-    try:
-        return probe.parse_answer(context.plan, body)
-    except probe.UnreadableAnswer as error:
-        raise CommandFailed(f"the host's answer can't be read: {error}") from error
-
-
-def _worth_keeping(plan: HostPlan, answer: probe.Answer) -> dict[str, RemoteEntry]:
-    """The digests that were computed there just now, as far as the ledger's rules allow."""
-    facts = answer.facts
-    return {
-        target.destination: RemoteEntry(there.signature, there.digest, facts.machine)
-        for target, there in zip(plan.files, answer.files, strict=True)
-        if there.digest
-        and there.signature
-        and there.link_to is None
-        and at_rest(there.signature, facts.clock_ns)
-        and facts.file_system_of(dirname(target.destination)) in TRUSTED_FILE_SYSTEMS
-    }
-
-
-def remembered(
-    plan: HostPlan, answer: probe.Answer, known: Mapping[str, RemoteEntry]
-) -> probe.Answer:
-    """Fill in the digests that were not computed because the ledger has them."""
-    if not known:
-        return answer
-    files = [
-        replace(there, digest=entry.sha1)
-        if there.digest is None
-        and there.link_to is None
-        and (entry := known.get(target.destination))
-        and entry.signature == there.signature
-        else there
-        for target, there in zip(plan.files, answer.files, strict=True)
-    ]
-    return probe.Answer(answer.facts, tuple(files))
+    :raises HostError: when the host has to be looked at once more, and that can't be done.
+    """
+    if request.all_unchanged:
+        return replace(findings.draft.decision, unchanged=len(context.plan.files))
+    facts, draft = findings.facts, findings.draft
+    if findings.seen.listing is not None:
+        with context.timed("check", "again, each file"):
+            seen = look_at_each(context)
+        facts = seen.facts
+        draft = delta.draft(context.plan, facts, seen.files, context.sources, findings.base_dirs)
+    return delta.settle(context.plan, facts, draft, request.digests)
 
 
 def _require_tools(context: Context, facts: HostFacts) -> None:

@@ -14,8 +14,14 @@ from fastrr.shell import to_bytes, to_text
 from fastrr.transports.base import Item
 from fastrr.transports.tarstream import END, header, padding
 
-EXTRACT = "exec tar -x -o -m -f - -C /"
+EXTRACT = "tar -x -o -m -f - -C /"
 """-o: the account owns what it extracts, root's too; -m: no times are set."""
+
+EXTRACT_MUCH = (
+    "exec sh -c 'case $(tar --version 2>/dev/null) in "
+    f"*GNU*) exec {EXTRACT} -b 512;; *) exec {EXTRACT};; esac'"
+)
+"""GNU tar reads 10 KiB at a time unless told otherwise; a third of its CPU time is system calls."""
 
 BULK_FROM_BYTES = 48 << 20
 """From here a second connection, by the OpenSSH client, pays its handshake (0.15 to 0.2 s)."""
@@ -51,7 +57,9 @@ class StreamTransport:
             else:
                 failures.update(_write_files(feed, items, sent))
 
-        completed = host.stream(EXTRACT, write, bulk=size >= self._bulk_from_bytes)
+        bulk = size >= self._bulk_from_bytes
+        command = EXTRACT_MUCH if bulk else f"exec {EXTRACT}"
+        completed = host.stream(command, write, bulk=bulk)
         if completed.status != 0:
             failures = _refused(items, completed.stderr) | failures
         return failures

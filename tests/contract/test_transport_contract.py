@@ -264,14 +264,13 @@ def test_who_counts_can_stop_it(transport: Transport, place: Place) -> None:
 def test_a_connection_that_breaks_is_no_file_s_fault(
     transport: Transport, own_place: Place
 ) -> None:
-    sshd = int(own_place.host.run(Script("echo $PPID\n", "")).stdout)
     items = own_place.items([os.urandom(10_000_000), b"two"])
 
-    def kill(_count: int) -> None:
-        own_place.behind.run(f"kill -KILL {sshd} $(ps -o ppid= -C tar -C rsync)")
+    def cut(_count: int) -> None:
+        own_place.behind.cut_connections()
 
     with pytest.raises(HostError, match="connection was lost"):
-        transport.send(own_place.host, items, kill)
+        transport.send(own_place.host, items, cut)
 
 
 def test_an_interrupt_ends_a_transfer(transport: Transport, own_place: Place) -> None:

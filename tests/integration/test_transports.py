@@ -99,8 +99,9 @@ def test_a_destination_behind_symbolic_links_can_be_changed_by_rsync(
 
 
 def test_what_rsync_can_t_do_the_stream_does(
-    controller: Controller, host: TestHost, large: bytes
+    controller: Controller, containers: list[TestHost], large: bytes
 ) -> None:
+    host = containers[0]
     deploy(controller)
     (controller.directory / "large").write_bytes(large[:-1] + b"!")
     path = host.sh("command -v rsync").strip()
@@ -121,14 +122,11 @@ def test_what_rsync_can_t_do_the_stream_does(
 
 
 def test_a_transport_that_is_not_there_is_refused_before_anything_is_done(
-    controller: Controller, host: TestHost, large: bytes
+    controller: Controller, containers: list[TestHost], large: bytes
 ) -> None:
-    path = host.sh("command -v rsync").strip()
-    host.run(f"mv {path} {path}.away", user="root")
-    try:
+    host = containers[0]
+    with host.without("rsync"):
         result = deploy(controller, "--transport", "rsync")
-    finally:
-        host.run(f"mv {path}.away {path}", user="root")
     assert result.status == 3
     assert "ERROR: host1: --transport rsync: the host has no rsync" in result.stderr
     assert not host.exists("work")

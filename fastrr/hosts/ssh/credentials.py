@@ -23,6 +23,7 @@ from paramiko.agent import AgentSSH
 
 from fastrr.errors import LoginRefused
 from fastrr.hosts.ssh.target import SshTarget
+from fastrr.shell import to_bytes
 
 MAX_TRIES = 6
 """sshd_config(5), MaxAuthTries."""
@@ -129,8 +130,9 @@ def _accepted(
 def _password_accepted(
     transport: paramiko.Transport, user: str, password: str, tried: Tried
 ) -> bool:
+    secret: Any = to_bytes(password)  # its annotation says str, which may be no UTF-8
     try:
-        further = transport.auth_password(user, password)
+        further = transport.auth_password(user, secret)
     except paramiko.BadAuthenticationType as error:
         tried.notes.append("password (not allowed)")
         tried.allowed = list(error.allowed_types)
@@ -268,7 +270,7 @@ def _load(path: str, password: str | None) -> paramiko.PKey | str | None:
 def _load_encrypted(path: str, password: str | None) -> paramiko.PKey | str:
     if password is None:
         return f"{path} (encrypted: give its passphrase with --ask-pass, or add it to ssh-agent)"
-    secret: Any = password.encode()  # its annotation says str, but that it can't decrypt with
+    secret: Any = to_bytes(password)  # its annotation says str, but that it can't decrypt with
     try:
         return paramiko.PKey.from_path(path, secret)
     except ValueError:

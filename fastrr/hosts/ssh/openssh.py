@@ -26,7 +26,7 @@ from fastrr.hosts.process import start
 from fastrr.hosts.ssh import patience
 from fastrr.hosts.ssh.credentials import Credential
 from fastrr.hosts.ssh.target import Address, SshTarget
-from fastrr.shell import join
+from fastrr.shell import join, to_bytes
 
 ALIAS = "fastrr-verified-host"
 """The name of the host in the known_hosts file that is made for the connection."""
@@ -227,7 +227,7 @@ def _askpass(directory: str, password: str) -> Iterator[dict[str, str]]:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(path)
         server.listen()
-        threading.Thread(target=_serve, args=(server, password.encode()), daemon=True).start()
+        threading.Thread(target=_serve, args=(server, to_bytes(password)), daemon=True).start()
         try:
             yield {
                 "SSH_ASKPASS": script,

@@ -1,0 +1,130 @@
+"""Looking at a host, with the ledger's help: what it remembers need not be computed there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from posixpath import dirname
+
+from fastrr import delta, probe
+from fastrr.errors import CommandFailed
+from fastrr.hosts.base import ANSWER_WITHIN_S, SLOWEST_READ_BYTES_S, ask
+from fastrr.ledger import TRUSTED_FILE_SYSTEMS, Ledger, Listing, RemoteEntry, at_rest
+from fastrr.model import HostPlan, RemoteFile
+from fastrr.probe import HostFacts
+from fastrr.shell import Script
+from fastrr.steps.context import Context
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was seen of a host."""
+
+    facts: HostFacts
+    files: tuple[RemoteFile, ...]
+    """What is at each destination; empty where all are known to be as the ``listing`` says."""
+    listing: Listing | None = None
+
+
+def look(context: Context, always_copy: bool) -> Seen:
+    """Look at the host: briefly, if the ledger knows all of its files, else at each of them.
+
+    :raises HostError: when it can't be done.
+    """
+    ledger = Ledger(context.settings.ledger)
+    if always_copy or context.settings.rehash or not probe.can_be_listed(context.plan):
+        return look_at_each(context, always_copy, ledger)
+    if listing := ledger.listing(context.host.identity, probe.listing_key(context.plan)):
+        sessions = not context.settings.copy_only
+        script = probe.listing_script(context.plan, context.sources, sessions)
+        answer = _ask(context, script, 0)
+        if (answer.listing, answer.facts.machine) == (listing.digest, listing.machine):
+            return Seen(answer.facts, (), listing)
+    return look_at_each(context, always_copy, ledger)
+
+
+def look_at_each(
+    context: Context, always_copy: bool = False, ledger: Ledger | None = None
+) -> Seen:
+    """Look at all files; of those that the ledger knows, remember what it knows.
+
+    :raises HostError: when it can't be done.
+    """
+    ledger = ledger or Ledger(context.settings.ledger)
+    identity, plan = context.host.identity, context.plan
+    known: dict[str, RemoteEntry] = {}
+    if plan.files and not (always_copy or context.settings.rehash):
+        known = ledger.remote(identity)
+    answer = _probe(context, always_copy, known)
+    if any(entry.machine != answer.facts.machine for entry in known.values()):
+        known = {}
+        ledger.forget_remote(identity)  # also what this plan does not mention
+        answer = _probe(context, always_copy, known)
+    learned = _worth_keeping(plan, answer)
+    ledger.store_remote(identity, learned)
+    seen = remembered(plan, answer, known)
+    recalled = (  # those that the ledger knows now
+        there.digest is not None
+        and (target.destination in learned or (there is not found and found.digest is None))
+        for target, found, there in zip(plan.files, answer.files, seen.files, strict=True)
+    )
+    if answer.listing and all(recalled):
+        contents = delta.contents(there.digest or "" for there in seen.files)
+        listing = Listing(answer.listing, contents, answer.facts.machine)
+        ledger.store_listing(identity, probe.listing_key(plan), listing)
+    return Seen(seen.facts, seen.files)
+
+
+def _probe(context: Context, always_copy: bool, known: Mapping[str, RemoteEntry]) -> probe.Answer:
+    signatures = {path: entry.signature for path, entry in known.items()}
+    script = probe.probe_script(
+        context.plan,
+        context.sources,
+        not always_copy,
+        signatures,
+        sessions=not context.settings.copy_only,
+    )
+    return _ask(
+        context, script, sum(context.sources[target.source].size for target in context.plan.files)
+    )
+
+
+def _ask(context: Context, script: Script, bytes_to_hash: int) -> probe.Answer:
+    limit_s = ANSWER_WITHIN_S + bytes_to_hash / SLOWEST_READ_BYTES_S
+    body, _ = ask(context.host, script, "looking at the host", limit_s)
+    try:
+        return probe.parse_answer(context.plan, body)
+    except probe.UnreadableAnswer as error:
+        raise CommandFailed(f"the host's answer can't be read: {error}") from error
+
+
+def _worth_keeping(plan: HostPlan, answer: probe.Answer) -> dict[str, RemoteEntry]:
+    """The digests that were computed there just now, as far as the ledger's rules allow."""
+    facts = answer.facts
+    return {
+        target.destination: RemoteEntry(there.signature, there.digest, facts.machine)
+        for target, there in zip(plan.files, answer.files, strict=True)
+        if there.digest
+        and there.signature
+        and there.link_to is None
+        and at_rest(there.signature, facts.clock_ns)
+        and facts.file_system_of(dirname(target.destination)) in TRUSTED_FILE_SYSTEMS
+    }
+
+
+def remembered(
+    plan: HostPlan, answer: probe.Answer, known: Mapping[str, RemoteEntry]
+) -> probe.Answer:
+    """Fill in the digests that were not computed because the ledger has them."""
+    if not known:
+        return answer
+    files = [
+        replace(there, digest=entry.sha1)
+        if there.digest is None
+        and there.link_to is None
+        and (entry := known.get(target.destination))
+        and entry.signature == there.signature
+        else there
+        for target, there in zip(plan.files, answer.files, strict=True)
+    ]
+    return probe.Answer(answer.facts, tuple(files))
