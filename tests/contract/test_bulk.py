@@ -190,13 +190,17 @@ def test_a_password_after_a_key_that_is_refused(client: Client, docker_host: Doc
     assert_works(client, address(docker_host))
 
 
-def test_a_password_of_odd_characters(client: Client, docker_host: DockerHost) -> None:
-    password = "  'ö\"$(id) \\n%s`日本  "
+@pytest.mark.parametrize(
+    "password", [b"  'o\"$(id) \\n%s`  ", "ö 日本".encode(), b"no UTF-8: \xff"]
+)
+def test_a_password_of_odd_characters(
+    client: Client, docker_host: DockerHost, password: bytes
+) -> None:
+    octal = "".join(f"\\{byte:03o}" for byte in password)
     docker_host.sh("useradd -m odd-user", "root")
     try:
-        script = f"cat <<'END' | chpasswd\nodd-user:{password}\nEND"
-        docker_host.sh(script, "root")
-        client.configure(password=password)
+        docker_host.sh(f"printf 'odd-user:{octal}\\n' | chpasswd", "root")
+        client.configure(password=os.fsdecode(password))
         assert_works(client, f"odd-user@{docker_host.address}")
     finally:
         docker_host.sh("pkill -KILL -u odd-user; userdel -r odd-user 2>/dev/null", "root")
