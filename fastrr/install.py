@@ -17,6 +17,7 @@ fsync.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,10 +39,16 @@ GMAC_FROM_BYTES = 1 << 22
 """From here a process for one file pays: openssl's GMAC is 4 times as fast as its SHA-1."""
 
 
+XXH128_SINCE = (0, 8)
+"""Earlier versions of ``xxhsum`` compute another digest by that name (Ubuntu 20.04 has 0.7.3)."""
+
+
 def abilities(facts: HostFacts) -> frozenset[Algorithm]:
     """Return the algorithms that copies to a host can be verified by."""
     able = {Algorithm.SHA1}
-    if "xxhsum" in facts.tools:
+    if (version := re.search(r"(\d+)\.(\d+)", facts.xxhsum)) and (
+        (int(version[1]), int(version[2])) >= XXH128_SINCE
+    ):
         able.add(Algorithm.XXH128)
     if facts.openssl.startswith("OpenSSL 3"):
         able.add(Algorithm.GMAC)

@@ -28,11 +28,21 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha1
-from posixpath import commonpath, dirname, join
+from posixpath import dirname
 
 from fastrr.model import MISSING, FileKind, HostPlan, RemoteFile, Signature, SourceFile
 from fastrr.screen import parse_sessions
-from fastrr.shell import Script, fits_a_line, here_document, quote, script, to_bytes, to_text
+from fastrr.shell import (
+    Script,
+    below,
+    common_directory,
+    fits_a_line,
+    here_document,
+    quote,
+    script,
+    to_bytes,
+    to_text,
+)
 
 TOOLS = ("screen", "openssl", "sha1sum", "tar", "rsync", "xxhsum", "systemd-run")
 ASK_FOR_OPENSSL_3_FROM_BYTES = 1 << 22
@@ -67,6 +77,9 @@ if [ -r /etc/machine-id ]; then
 fi
 if {openssl_version} && command -v openssl >/dev/null; then
     echo "openssl $(openssl version)"
+fi
+if {xxhsum_version} && command -v xxhsum >/dev/null; then
+    xxhsum --version 2>&1 | { read -r said && echo "xxhsum $said"; }
 fi
 for tool in {tools}; do
     printf 'tool %s ' "$tool"
@@ -261,6 +274,8 @@ class HostFacts:
     """Its machine-id (machine-id(5))."""
     openssl: str = ""
     """What ``openssl version`` says, where it was asked."""
+    xxhsum: str = ""
+    """What ``xxhsum --version`` says, where it was asked."""
     clock_ns: int = 0
     """The time there, as new files are given it; 0 where no files were looked at."""
     hashing_s: float = 0.0
@@ -328,8 +343,8 @@ def listing_script(
 
     How much space is free it does not ask: nothing will be copied, should the listing be right.
     """
-    common = _common_directory([target.destination for target in plan.files])
-    names = here_document([_below(common, target.destination) for target in plan.files])
+    common = common_directory([target.destination for target in plan.files])
+    names = here_document([below(common, target.destination) for target in plan.files])
     format_ = _FORMAT.replace("{hashing}", "false").replace("{format_known}", "true")
     lines = [_look_at_host(plan, sources, sessions, space=False), format_]
     lines.append(_inside(common, _LIST, names))
@@ -356,10 +371,9 @@ def probe_script(
         lines.append(format_.replace("{format_known}", "false"))
     wanted = [(n, sources[t.source].size, t.destination) for n, t in enumerate(plan.files)]
     if plain := [one for one in wanted if fits_a_line(one[2])]:
-        common = _common_directory([path for _, _, path in plain])
+        common = common_directory([path for _, _, path in plain])
         table = [
-            f"{n} {size} {_times(known.get(path))} {_below(common, path)}"
-            for n, size, path in plain
+            f"{n} {size} {_times(known.get(path))} {below(common, path)}" for n, size, path in plain
         ]
         lines.append(_inside(common, _LOOK_AT_FILES, here_document(table)))
     if odd := [(n, size, path) for n, size, path in wanted if not fits_a_line(path)]:
@@ -376,6 +390,7 @@ def _look_at_host(
     large = any(sources[t.source].size >= ASK_FOR_OPENSSL_3_FROM_BYTES for t in wanted_files)
     text = _LOOK_AT_HOST.replace("{tools}", " ".join((*TOOLS, *REQUIRED_TOOLS)))
     text = text.replace("{openssl_version}", "true" if large else "false")
+    text = text.replace("{xxhsum_version}", "true" if wanted_files else "false")
     lines = [text.replace("{sessions}", "true" if sessions else "false")]
     if directories := needed_directories(plan):
         lines.append('echo "== directories"\n')
@@ -383,25 +398,6 @@ def _look_at_host(
         if space:
             lines.append(_FREE_SPACE)
     return "".join(lines)
-
-
-def _common_directory(paths: Sequence[str]) -> str:
-    """The deepest directory that all files are in; empty where there is no telling.
-
-    It is absolute, or begins with ``.``: so `cd` takes it as it is, whatever CDPATH says.
-    """
-    directories = list(dict.fromkeys(map(dirname, paths)))
-    if len({path.startswith("/") for path in directories}) > 1:
-        return ""
-    common = commonpath(directories)
-    common = common if common.startswith("/") else join(".", common).rstrip("/")
-    inside = common.rstrip("/") + "/"
-    return common if all(path.startswith(inside) for path in paths) else ""
-
-
-def _below(common: str, path: str) -> str:
-    """A path as it is from `_common_directory`; never one that looks like an option."""
-    return "./" + path[len(common.rstrip("/")) + 1 :] if common else path
 
 
 def _inside(common: str, text: str, document: str) -> str:
@@ -475,6 +471,7 @@ def _facts(plan: HostPlan, sections: Mapping[str, list[str]]) -> HostFacts:
         boot=values.get("boot", ""),
         machine=values.get("machine", ""),
         openssl=values.get("openssl", ""),
+        xxhsum=values.get("xxhsum", ""),
         clock_ns=_clock(sections.get("files", ())),
         hashing_s=_seconds(sections.get("hashing", ())),
         screen_directory=values["screendir"],

@@ -596,6 +596,25 @@ def test_abilities_of_openssl(openssl: str, able: str) -> None:
     assert abilities(facts) == {Algorithm.SHA1, *map(Algorithm, able.split())}
 
 
+@pytest.mark.parametrize(
+    ("xxhsum", "able"),
+    [
+        ("", ""),
+        ("xxhsum: command not found", ""),
+        ("xxhsum 0.6.5 (64-bits little endian), by Yann Collet", ""),
+        ("xxhsum 0.7.3 (64-bit x86_64 + SSE2 little endian), GCC 9.3.0, by Yann Collet", ""),
+        ("xxhsum 0.7.4 by Yann Collet", ""),
+        ("xxhsum 0.8.0 by Yann Collet", "xxh128"),
+        ("xxhsum 0.8.1 by Yann Collet", "xxh128"),
+        ("xxhsum 0.10.0 by Yann Collet", "xxh128"),
+        ("xxhsum 1.0.0 by Yann Collet", "xxh128"),
+    ],
+)
+def test_abilities_of_xxhsum(xxhsum: str, able: str) -> None:
+    facts = HostFacts("/h", "n", "0", "/s", xxhsum=xxhsum, tools={"xxhsum": "/usr/bin/xxhsum"})
+    assert abilities(facts) == {Algorithm.SHA1, *map(Algorithm, able.split())}
+
+
 def test_content_is_sent_twice_only_if_it_is_verified_in_two_ways() -> None:
     names = ("a", "b", "odd\n1", "odd\n2")
     copies = [Copy("/source", f"/srv/{n}", MIB4, 0o644, CopyReason.MISSING) for n in names]

@@ -485,6 +485,23 @@ def test_where_the_state_can_t_be_kept_is_told(line: bytes, trouble: str | None)
     assert facts.state_trouble == trouble
 
 
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("echo 'xxhsum 0.8.1 by Yann Collet'; echo compiled as", "xxhsum 0.8.1 by Yann Collet"),
+        ("echo 'xxhsum 0.7.3 (64-bit)' >&2", "xxhsum 0.7.3 (64-bit)"),
+        ("exit 1", ""),
+    ],
+)
+def test_the_version_of_xxhsum_is_asked_where_files_are_wanted(
+    box: Box, program: str, said: str
+) -> None:
+    (box.bin / "xxhsum").write_text(f"#!/bin/sh\n{program}\n")
+    (box.bin / "xxhsum").chmod(0o755)
+    assert look(box, {str(box.home / "f"): 3}).facts.xxhsum == said
+    assert look(box).facts.xxhsum == ""
+
+
 def test_a_destination_that_still_has_its_known_signature_is_not_hashed(box: Box) -> None:
     same, other = (write(box.root, name, b"abc") for name in ("same", "other"))
     plan, sources = plan_of({same: 3, other: 3})
