@@ -432,6 +432,7 @@ def test_a_host_that_was_installed_anew_is_not_taken_for_the_old_one(
         (identity,) = place.identities()
         gone = RemoteEntry(Signature(1, 1, 1, 1, 1), sha1(""), "a" * 32)
         place.ledger.store_remote(identity, {"/of an earlier config": gone})
+        assert place.deploy() == (0, 1), "the lie is believed"
         be("b" * 32)
         assert place.deploy() == (1, 0)
         assert place.content("f") == CONTENT
@@ -510,7 +511,8 @@ def test_rehash_finds_what_the_ledger_has_wrong_of_a_host_and_puts_it_right(plac
     place.remember()
     place.alter()
     place.lie()
-    assert place.deploy() == (0, 1), "the lie is believed"
+    for _ in range(2):  # file by file, and by one listing
+        assert place.deploy() == (0, 1), "the lie is believed"
     assert place.content("f") == OTHER
     time.sleep(AT_REST_S + 0.1)
     signature = place.signature("f")

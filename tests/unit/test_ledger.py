@@ -26,6 +26,7 @@ from fastrr.ledger import (
     KEEP_DAYS,
     TRUSTED_FILE_SYSTEMS,
     Ledger,
+    Listing,
     LocalEntry,
     LocalLedger,
     Mounts,
@@ -104,6 +105,35 @@ def test_a_host_can_be_forgotten(path: str) -> None:
     assert Ledger(path).remote("i") == {"./f": ENTRY}
 
 
+def test_listings_are_remembered_by_host_and_files(path: str) -> None:
+    one, two = Listing("d1", "c1", "m"), Listing("d2", "c2", "m")
+    Ledger(path).store_listing("h", "files", one)
+    Ledger(path).store_listing("h", "others", two)
+    assert Ledger(path).listing("h", "files") == one
+    assert Ledger(path).listing("h", "others") == two
+    assert Ledger(path).listing("i", "files") is None
+    Ledger(path).store_listing("h", "files", two)
+    assert Ledger(path).listing("h", "files") == two
+
+
+def test_a_host_is_forgotten_with_its_listings(path: str) -> None:
+    for host in ("h", "i"):
+        Ledger(path).store_listing(host, "files", Listing("d", "c", "m"))
+    Ledger(path).forget_remote("h")
+    assert Ledger(path).listing("h", "files") is None
+    assert Ledger(path).listing("i", "files") is not None
+
+
+@pytest.mark.parametrize("column", ["files", "machine", "digest", "contents", "seal"])
+def test_a_listing_that_was_not_written_so_is_not_believed(path: str, column: str) -> None:
+    Ledger(path).store_listing("h", "files", Listing("d", "c", "m"))
+    execute(path, f"UPDATE listing SET {column} = 'x'")
+    assert Ledger(path).listing("h", "files") is None
+    assert Ledger(path).listing("h", "x") is None
+    Ledger(path).store_listing("h", "files", Listing("d", "c", "m"))
+    assert Ledger(path).listing("h", "files") == Listing("d", "c", "m")
+
+
 def test_inodes_and_devices_may_be_beyond_what_sqlite_holds(path: str) -> None:
     signature = Signature(2**63, -(2**64), 2**65, 2**64 - 1, 2**64 - 2)
     Ledger(path).store_remote("h", {"./f": RemoteEntry(signature, SHA1, "")})
@@ -142,6 +172,9 @@ def test_what_was_learned_long_ago_is_forgotten(path: str, monkeypatch: pytest.M
         monkeypatch.setattr(ledger_module, "_today", lambda day=today - age: day)
         Ledger(path).store_remote("h", {f"./{age}": ENTRY})
         Ledger(path).store_local([LocalEntry(f"/{age}", SIGNATURE, SHA1)])
+        Ledger(path).store_listing("h", f"{age}", Listing("d", "c", "m"))
+    assert Ledger(path).listing("h", f"{KEEP_DAYS + 1}") is None
+    assert Ledger(path).listing("h", f"{KEEP_DAYS}") is not None
     assert set(Ledger(path).remote("h")) == {f"./{KEEP_DAYS}", "./0"}
     assert set(Ledger(path).local([f"/{KEEP_DAYS + 1}", f"/{KEEP_DAYS}", "/0"])) == {
         f"/{KEEP_DAYS}",

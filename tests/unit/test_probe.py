@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha1
 from pathlib import Path
@@ -27,6 +27,9 @@ from fastrr.probe import (
     DirectoryFacts,
     Space,
     UnreadableAnswer,
+    can_be_listed,
+    listing_key,
+    listing_script,
     missing_tools,
     parse_answer,
     probe_script,
@@ -500,6 +503,77 @@ def test_the_version_of_xxhsum_is_asked_where_files_are_wanted(
     (box.bin / "xxhsum").chmod(0o755)
     assert look(box, {str(box.home / "f"): 3}).facts.xxhsum == said
     assert look(box).facts.xxhsum == ""
+
+
+def listing_of(box: Box, paths: Sequence[str]) -> str:
+    """What `listing_script` makes of files; it must agree with `probe_script`."""
+    plan, sources = plan_of(dict.fromkeys(paths, 3))
+    assert can_be_listed(plan)
+    answer = parse_answer(plan, box.ask(listing_script(plan, sources)))
+    assert answer.files == ()
+    whole = parse_answer(plan, box.ask(probe_script(plan, sources)))
+    if nanoseconds(box):  # else nothing is ever known, so there is no listing to compare with
+        assert answer.listing == whole.listing
+    assert answer.facts.home == whole.facts.home == str(box.home)
+    assert answer.facts.directories == whole.facts.directories
+    return answer.listing
+
+
+@pytest.mark.parametrize("where", ["home", "absolute", "apart"])
+def test_a_listing_changes_with_anything_that_happens_to_a_file(box: Box, where: str) -> None:
+    if not nanoseconds(box):
+        pytest.skip("only whole seconds: never known")
+    names = ["d/a b", "d/-n", "d/sub/it's", "d/$HOME"]
+    real = [box.root / "other" / "a", *(box.home / name for name in names)]
+    for path in real:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"abc")
+        os.utime(path, (1, 1))
+    paths = [f"./{name}" for name in names]
+    if where == "absolute":
+        paths = [f"{box.home}/{name}" for name in names]
+    elif where == "apart":
+        paths.append(str(real[0]))
+    file = real[2]
+    changes: list[Callable[[], object]] = [
+        lambda: os.utime(file, (1, 1)),  # ctime alone
+        lambda: file.chmod(0o600),
+        lambda: file.write_bytes(b"abd"),
+        lambda: file.write_bytes(b"abcd"),
+        lambda: file.with_name("new").write_bytes(b"abc"),
+        lambda: file.with_name("new").replace(file),
+        lambda: file.rename(file.with_name("new")),
+        lambda: file.symlink_to("new"),
+        file.unlink,
+    ]
+    seen = {listing_of(box, paths)}
+    for number, change in enumerate(changes):
+        change()
+        found = listing_of(box, paths)
+        if number == 4:  # a file that nobody asked for
+            assert found in seen
+        else:
+            assert found not in seen, number
+        seen.add(found)
+    real[3].read_bytes()
+    assert listing_of(box, paths) in seen
+    assert listing_of(box, paths[::-1]) not in seen
+
+
+def test_a_directory_that_is_not_there_has_no_listing(box: Box) -> None:
+    plan, sources = plan_of({f"{box.root}/no directory/f": 3, f"{box.root}/no directory/g": 3})
+    answer = parse_answer(plan, box.ask(listing_script(plan, sources)))
+    assert answer.listing == ""
+
+
+def test_what_can_t_be_listed() -> None:
+    for names, expected in (([], False), (["/a", "./b"], True), (["/a", "/b\nc"], False)):
+        assert can_be_listed(plan_of(dict.fromkeys(names, 1))[0]) is expected
+
+
+def test_the_key_of_a_listing_tells_plans_apart() -> None:
+    plans = (["/a", "/b"], ["/b", "/a"], ["/a"], ["/a/b"], ["/a", "/b", "/c"], ["./a", "/b"])
+    assert len({listing_key(plan_of(dict.fromkeys(names, 1))[0]) for names in plans}) == len(plans)
 
 
 def test_a_destination_that_still_has_its_known_signature_is_not_hashed(box: Box) -> None:
