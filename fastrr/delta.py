@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha1
-from posixpath import dirname, join, normpath
+from posixpath import join, normpath
 
 from fastrr.model import (
     Copy,
@@ -24,6 +24,7 @@ from fastrr.model import (
     SourceFile,
 )
 from fastrr.probe import HostFacts
+from fastrr.shell import parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,15 @@ def contents(sha1s: Iterable[str]) -> str:
 def absolute(path: str, home: str) -> str:
     """Return a path on a host as an absolute one, ``home`` being the login directory."""
     return path if path.startswith("/") else normpath(join(home, path))
+
+
+def missing_directories(facts: HostFacts) -> dict[str, str]:
+    """Return, for each directory that was looked for in vain, the nearest parent that there is."""
+    return {
+        absolute(path, facts.home): absolute(directory.ancestor, facts.home)
+        for path, directory in facts.directories.items()
+        if directory.ancestor != path and directory.trouble is None
+    }
 
 
 def base_dirs(plan: HostPlan, facts: HostFacts, session: str, run_id: str) -> tuple[str, ...]:
@@ -184,7 +194,7 @@ def _in_the_way(target: FileTarget, kind: FileKind) -> str:
 
 def _directory_problems(plan: HostPlan, facts: HostFacts, copies: Sequence[Copy]) -> Iterator[str]:
     """Say what stops the directories that will be made or written to; others are left alone."""
-    written = {dirname(copy.destination) for copy in copies}
+    written = {parent(copy.destination) for copy in copies}
     told: set[str] = set()
     for path, directory in facts.directories.items():
         exists = directory.ancestor == path
@@ -211,7 +221,7 @@ def _space_problems(facts: HostFacts, copies: Sequence[Copy]) -> Iterator[str]:
     needed: dict[str, int] = defaultdict(int)
     free: dict[str, int] = {}
     for copy in copies:
-        space = facts.space.get(ancestors.get(dirname(copy.destination), ""))
+        space = facts.space.get(ancestors.get(parent(copy.destination), ""))
         if space is not None:
             needed[space.mount] += copy.size
             free[space.mount] = space.free_bytes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fastrr.delta import Decision
 from fastrr.launch import NotStarted, Started
 from fastrr.requests import (
     Check,
@@ -26,6 +27,7 @@ class HostSession:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._found: Findings | None = None
+        self._decision = Decision()
         self._made_base_dirs: tuple[str, ...] = ()
         self._screen: str | None = None
         self._started: set[str] = set()
@@ -44,12 +46,13 @@ class HostSession:
                     self._screen = next(iter(self._found.sessions), None)
                 return self._found.checked(context.settings)
             case Decide():
-                return checking.decide(context, self._findings, request)
+                self._decision = checking.decide(context, self._findings, request)
+                return checking.decided(context, self._findings, self._decision)
             case EndSessions():
                 starting.end_sessions(context, self._findings)
             case CopyFiles():
-                self._made_base_dirs = request.decision.base_dirs
-                return copying.copy(context, self._findings.facts, request)
+                self._made_base_dirs = self._decision.base_dirs
+                return copying.copy(context, self._findings.facts, self._decision, request.digests)
             case StartStage():
                 return self._start(request.start_index)
             case Watch() | Glance():

@@ -1,13 +1,17 @@
 """Putting new content in place: the scripts before and after a transport, and their parsers.
 
 Pure. For every directory that gets files a *holding directory* ``.fastrr-RUN`` is made inside it,
-readable by nobody else; a transport writes each file there. Then one script
+readable by nobody else; a transport writes each file there. Directories that do not exist yet are
+made there, too, in the holding directory of the nearest parent that does: a whole *tree* of new
+directories and files is put in place by one rename. Then one script
 
 1. gives content that is wanted at several places to all of them, from the one that was sent;
 2. computes a digest of every held file and compares it with the source's: XXH128 where the host
    has ``xxhsum``, else GMAC with OpenSSL 3 for large files, else SHA-1 (see `fastrr.digests`);
 3. sets the permissions of those that are right;
-4. renames them into the directory, one ``mv`` a directory, and removes the holding directory.
+4. renames them into the directory, one ``mv`` a directory or a tree, and removes the holding
+   directory. Should somebody else have made a tree's directory meanwhile, the files of the tree
+   are put into it.
 
 A destination is thus at every moment the old file or the new one (rename(2) within one directory;
 ln and tar would unlink first). A file that fails is left as it was, is removed from the holding
@@ -22,11 +26,21 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from posixpath import basename, dirname, join
+from posixpath import basename, join
 
 from fastrr.model import Algorithm, Copy
 from fastrr.probe import HostFacts
-from fastrr.shell import Script, fits_a_line, here_document, quote, script, to_text
+from fastrr.shell import (
+    Script,
+    below,
+    common_directory,
+    fits_a_line,
+    here_document,
+    parent,
+    quote,
+    script,
+    to_text,
+)
 from fastrr.shell import join as join_words
 
 
@@ -71,20 +85,30 @@ class Held:
     """A copy, the temporary path its content is written to, and its expected digest in hex."""
 
     copy: Copy
+    holding: str
+    """The holding directory it is in, perhaps some directories deeper."""
     path: str
     algorithm: Algorithm
     digest: str
     same_as: str | None = None
     """Path of the held file that is sent in place of this one: the content is the same."""
+    tree: str | None = None
+    """The topmost of the new directories that its destination is in, where it is put in place
+    with them."""
 
 
 def hold(
     copies: Sequence[Copy],
-    digests: Mapping[tuple[str, Algorithm], str],
+    digests: Mapping[Algorithm, Mapping[str, str]],
     able: frozenset[Algorithm],
     run_id: str,
+    ancestors: Mapping[str, str] | None = None,
 ) -> tuple[Held, ...]:
-    """Give each copy its temporary path; content that occurs twice is marked to be sent once."""
+    """Give each copy its temporary path; content that occurs twice is marked to be sent once.
+
+    ``ancestors`` has, for each directory that does not exist, the nearest parent that does.
+    """
+    trees = _trees(copies, ancestors or {})
     destinations = {copy.destination for copy in copies}
     sent: dict[tuple[Algorithm, str], str] = {}
     held = []
@@ -92,18 +116,40 @@ def hold(
         name = basename(copy.destination)
         if not fits_a_line(copy.destination):
             name = f"odd-{number}"
-            while join(dirname(copy.destination), name) in destinations:
+            while join(parent(copy.destination), name) in destinations:
                 name += "_"
-        path = join(holding_directory(dirname(copy.destination), run_id), name)
+        directory = parent(copy.destination)
+        tree = trees.get(directory)
+        above = directory if tree is None else parent(tree)
+        holding = holding_directory(above, run_id)
+        path = _moved(join(directory, name), above, holding)
         by = algorithm(copy, able)
-        digest = digests[copy.source, by]
+        digest = digests[by][copy.source]
         first = sent.setdefault((by, digest), path)
-        held.append(Held(copy, path, by, digest, None if first == path else first))
+        same_as = None if first == path else first
+        held.append(Held(copy, holding, path, by, digest, same_as, tree))
     return tuple(held)
 
 
-def _holding_directories(held: Sequence[Held]) -> list[str]:
-    return list(dict.fromkeys(dirname(h.path) for h in held))
+def _trees(copies: Sequence[Copy], ancestors: Mapping[str, str]) -> dict[str, str]:
+    """Return the topmost new directory of each new directory that gets files.
+
+    Trees that have names which do not fit a line are left out: these are put in place one by one.
+    """
+    trees: dict[str, str] = {}
+    for directory in dict.fromkeys(parent(copy.destination) for copy in copies):
+        if (ancestor := ancestors.get(directory)) is not None:
+            first = directory[len(ancestor.rstrip("/")) + 1 :].partition("/")[0]
+            trees[directory] = join(ancestor, first)
+    odd = {
+        trees.get(parent(copy.destination)) for copy in copies if not fits_a_line(copy.destination)
+    }
+    return {directory: tree for directory, tree in trees.items() if tree not in odd}
+
+
+def _moved(path: str, directory: str, to: str) -> str:
+    """Return the path that what is in ``directory`` has when it is in ``to``."""
+    return join(to, path[len(directory.rstrip("/")) + 1 :])
 
 
 _CHECK_MADE = r"""
@@ -145,14 +191,23 @@ class Preparation:
     """Made with all their parents, where they are missing."""
     holding: tuple[str, ...] = ()
     """Holding directories: made anew, for nobody else to read."""
+    inside: tuple[tuple[str, str], ...] = ()
+    """Directories of trees, made in holding directories: where, and where they will be."""
 
     @classmethod
     def of(
         cls, base_dirs: Sequence[str], directories: Sequence[str], held: Sequence[Held]
     ) -> Preparation:
-        holding = _holding_directories(held)
-        wanted = dict.fromkeys((*directories, *(dirname(path) for path in holding)))
-        return cls(tuple(base_dirs), tuple(wanted), tuple(holding))
+        holding = tuple(dict.fromkeys(h.holding for h in held))
+        trees = {h.tree: h.holding for h in held if h.tree is not None}
+        wanted: dict[str, None] = {}
+        inside = {parent(h.path): parent(h.copy.destination) for h in held if h.tree is not None}
+        for path in (*directories, *map(parent, holding)):
+            if tree := next((t for t in trees if path == t or path.startswith(t + "/")), None):
+                inside[_moved(path, parent(tree), trees[tree])] = path
+            else:
+                wanted[path] = None
+        return cls(tuple(base_dirs), tuple(wanted), holding, tuple(inside.items()))
 
 
 def prepare_script(preparation: Preparation) -> Script:
@@ -162,14 +217,17 @@ def prepare_script(preparation: Preparation) -> Script:
     """
     base_dirs, wanted = preparation.base_dirs, preparation.directories
     holding = preparation.holding
+    inside = [path for path, _ in preparation.inside]
     lines = [_CHECK_MADE]
     lines += [f"anew {n} {quote(path)}\n" for n, path in enumerate(base_dirs)]
     lines += [f"mkdir -p -- {join_words(chunk)} 2>/dev/null\n" for chunk in _chunks(wanted)]
     lines += [f"mkdir -m 700 -- {join_words(chunk)} 2>/dev/null\n" for chunk in _chunks(holding)]
+    lines += [f"mkdir -p -- {join_words(chunk)} 2>/dev/null\n" for chunk in _chunks(inside)]
     lines += [f"made {n} {quote(path)}\n" for n, path in enumerate(wanted, len(base_dirs))]
     first = len(base_dirs) + len(wanted)
     lines += [f"held {n} {quote(path)}\n" for n, path in enumerate(holding, first)]
-    directories = (quote(dirname(path)) for path in holding)
+    lines += [f"made {n} {quote(path)}\n" for n, path in enumerate(inside, first + len(holding))]
+    directories = (quote(parent(path)) for path in holding)
     lines += [_REMOVE_STALE, *(f"remove_stale {directory}\n" for directory in directories)]
     return script("".join((*lines, "true\n")))
 
@@ -177,7 +235,8 @@ def prepare_script(preparation: Preparation) -> Script:
 def parse_prepared(preparation: Preparation, body: bytes) -> dict[str, str]:
     """Return, for each directory that could not be made, what ``mkdir`` said."""
     paths = [*preparation.base_dirs, *preparation.directories]
-    paths += [dirname(path) for path in preparation.holding]
+    paths += [parent(path) for path in preparation.holding]
+    paths += [path for _, path in preparation.inside]
     failures: dict[str, str] = {}
     for line in filter(None, to_text(body).split("\n")):
         number, _, message = line.partition(" ")
@@ -214,19 +273,23 @@ move() {
     cd "$1" && shift && mv -f -- "$@" ..
     cd /
 }
+refill() {
+    cd "$1" || return
+    for path in * .[!.]* ..?*; do
+        [ -f "$path" ] && printf '%s\0' "$path"
+    done | xargs -0 -r sh -c 'mv -f -- "$@" "$0"' "$2/"
+    cd /
+}
 left() {
     [ -d "$1" ] || return 0
-    for path in "$1"/* "$1"/.*; do
-        case $path in
-        */. | */..) continue ;;
-        esac
-        [ -e "$path" ] && printf 'left at %s\n' "$path"
+    for path in "$1"/* "$1"/.[!.]* "$1"/..?*; do
+        [ -f "$path" ] && printf 'left at %s\n' "$path"
     done
-    rm -rf -- "$1"
 }
 """
 
 _VERIFY = r"""
+cd -- {common} || exit 1
 cat >"$scratch/held" {held}
 [ "$(wc -l <"$scratch/held")" -eq {count} ] || exit 1
 cut -d ' ' -f 4- "$scratch/held" | tr '\n' '\0' | xargs -0 {hasher} | awk '
@@ -249,6 +312,7 @@ cut -d ' ' -f 4- "$scratch/held" | tr '\n' '\0' | xargs -0 {hasher} | awk '
             print path | "tr \"\\n\" \"\\0\" | xargs -0 rm -f --"
         }
     }' "$scratch/held" - || exit 1
+cd /
 """
 
 
@@ -270,10 +334,14 @@ def finish_script(held: Sequence[Held], gmac_key: bytes) -> Script:
                 keyed = (str(n), h.digest.upper(), f"{h.copy.mode:o}", h.path)
                 lines.append(f"keyed {join_words(keyed)}\n")
         lines.extend(_move_lines([h for _, h in plain]))
-    holding = _holding_directories(held)
+    holding = list(dict.fromkeys(h.holding for h in held))
     lines.extend(f"rmdir -- {join_words(chunk)} 2>/dev/null\n" for chunk in _chunks(holding))
-    lines.extend(f"left {quote(directory)}\n" for directory in holding)
-    return script("".join(lines))
+    inside = dict.fromkeys(parent(h.path) for h in held)
+    lines.extend(f"left {quote(directory)}\n" for directory in inside)
+    lines.extend(
+        f"[ ! -d {quote(directory)} ] || rm -rf -- {quote(directory)}\n" for directory in holding
+    )
+    return script("".join((*lines, "true\n")))
 
 
 _HASHERS = {Algorithm.SHA1: "$hasher", Algorithm.XXH128: "xxhsum -H2"}
@@ -295,8 +363,10 @@ keyed() {
 def _verify_lines(held: Sequence[tuple[int, Held]], hasher: str) -> Iterator[str]:
     """Verify many files with one process."""
     if held:
-        table = [f"{n} {h.digest} {h.copy.mode:o} {h.path}" for n, h in held]
+        common = common_directory([h.path for _, h in held])
+        table = [f"{n} {h.digest} {h.copy.mode:o} {below(common, h.path)}" for n, h in held]
         verify = _VERIFY.replace("{count}", str(len(table))).replace("{hasher}", hasher)
+        verify = verify.replace("{common}", quote(common))
         yield verify.replace("{held}", here_document(table), 1)
 
 
@@ -312,11 +382,23 @@ def _spread_lines(held: Sequence[Held]) -> Iterator[str]:
 
 def _move_lines(held: Sequence[Held]) -> Iterator[str]:
     names: dict[str, list[str]] = defaultdict(list)
+    trees: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
     for h in held:
-        names[dirname(h.path)].append(basename(h.path))
+        if h.tree is None:
+            names[parent(h.path)].append(basename(h.path))
+        else:
+            trees[h.tree, h.holding][parent(h.path)] = parent(h.copy.destination)
     for directory, inside in names.items():
         for chunk in _chunks(inside):
             yield f"move {quote(directory)} {join_words(chunk)}\n"
+    for (tree, holding), directories in trees.items():
+        top, above = join(holding, basename(tree)), join(parent(tree), "")
+        yield f"if ! mv -f -- {quote(top)} {quote(above)} 2>/dev/null; then\n"
+        for chunk in _chunks(list(directories.values())):
+            yield f"mkdir -p -- {join_words(chunk)}\n"
+        for path, destination in directories.items():
+            yield f"refill {quote(path)} {quote(destination)}\n"
+        yield "fi\n"
 
 
 def _chunks(words: Sequence[str], size: int = 400) -> Iterator[Sequence[str]]:
@@ -349,7 +431,7 @@ def parse_finished(held: Sequence[Held], body: bytes) -> dict[int, InstallFailur
 
 def discard_script(held: Sequence[Held]) -> Script:
     """Return the script that removes what an abandoned copy has left behind."""
-    holding = _holding_directories(held)
+    holding = list(dict.fromkeys(h.holding for h in held))
     return script("".join(f"rm -rf -- {join_words(chunk)}\n" for chunk in _chunks(holding)))
 
 

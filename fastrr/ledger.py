@@ -144,11 +144,17 @@ class Ledger:
         else:
             self._path = None
 
-    def remote(self, host: str) -> dict[str, RemoteEntry]:
-        """Return what is known of a host's files, by path; ``host`` is its identity."""
+    def remote(self, host: str, paths: Iterable[str] | None = None) -> dict[str, RemoteEntry]:
+        """Return what is known of a host's files, or of these, by path.
+
+        ``host`` is its identity.
+        """
         found: dict[str, RemoteEntry] = {}
+        wanted = None if paths is None else {os.fsencode(path) for path in paths}
 
         def take(path: bytes, machine: str, signature: str, sha1: str, seal: int) -> None:
+            if wanted is not None and path not in wanted:
+                return
             _check(seal, host, path, machine, signature, sha1)
             found[os.fsdecode(path)] = RemoteEntry(_parsed(signature), sha1, machine)
 

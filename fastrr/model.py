@@ -196,6 +196,8 @@ class Algorithm(Enum):
     XXH128 = "xxh128"
     GMAC = "gmac"
 
+    __hash__ = object.__hash__  # Enum's own is written in Python, and called for each file
+
 
 class FileKind(Enum):
     """What is found at a destination."""

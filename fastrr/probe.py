@@ -28,7 +28,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha1
-from posixpath import dirname
 
 from fastrr.model import MISSING, FileKind, HostPlan, RemoteFile, Signature, SourceFile
 from fastrr.screen import parse_sessions
@@ -38,6 +37,7 @@ from fastrr.shell import (
     common_directory,
     fits_a_line,
     here_document,
+    parent,
     quote,
     script,
     to_bytes,
@@ -321,7 +321,7 @@ class Answer:
 def needed_directories(plan: HostPlan) -> tuple[str, ...]:
     """The directories a plan needs, outside temporary base_dirs, without doubles."""
     return tuple(
-        dict.fromkeys((*plan.directories, *(dirname(target.destination) for target in plan.files)))
+        dict.fromkeys((*plan.directories, *(parent(target.destination) for target in plan.files)))
     )
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from fastrr.delta import Decision
 from fastrr.model import Algorithm
 
 
@@ -36,12 +35,24 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Decide:
-    """Say what to copy: → `Decision`."""
+    """Say what to copy: → `Decided`."""
 
     digests: Mapping[str, str]
     """SHA-1 of the unsettled sources."""
     all_unchanged: bool = False
     """The contents are the same: no digests are needed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What is to be done; the host's worker keeps the particulars."""
+
+    unchanged: int = 0
+    wanted: Mapping[Algorithm, tuple[str, ...]] = field(default_factory=dict)
+    """The sources of all copies, by the algorithm that verifies them."""
+    to_do: bool = False
+    """There is something to be made or copied."""
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +62,10 @@ class EndSessions:
 
 @dataclass(frozen=True, slots=True)
 class CopyFiles:
-    """Make directories and copy: → `CopyReport`."""
+    """Make directories and copy what was decided: → `CopyReport`."""
 
-    decision: Decision
-    digests: Mapping[tuple[str, Algorithm], str]
-    """Of each source, by the algorithm that verifies it there."""
+    digests: Mapping[Algorithm, Mapping[str, str]]
+    """Of the wanted sources, by the algorithm that verifies them there."""
 
 
 @dataclass(frozen=True, slots=True)

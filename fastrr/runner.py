@@ -17,8 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fastrr import delta, install
-from fastrr.delta import Decision
+from fastrr import delta
 from fastrr.errors import FastrrError, Interrupted, TimeLimitPassed
 from fastrr.events import Advanced, ComponentEnded, Event, StepBegan, StepEnded
 from fastrr.exitcodes import ExitCode
@@ -33,6 +32,7 @@ from fastrr.requests import (
     CopyFiles,
     CopyReport,
     Decide,
+    Decided,
     Discard,
     EndSessions,
     Glance,
@@ -96,10 +96,6 @@ class RunReport:
         return ExitCode.COMPONENT_FAILED if self.ended_badly else ExitCode.OK
 
 
-Content = tuple[str, Algorithm]
-"""A source, and how its copy is verified."""
-
-
 class _GiveUp(Exception):
     """There were failures, and nobody asked to keep going."""
 
@@ -135,10 +131,10 @@ class Runner:
         """Go through the steps. Failures, interrupts and limits end up in the report."""
         try:
             checked = self._check()
-            decisions = self._decide(checked)
+            decided = self._decide(checked)
             if not self._options.copy_only:
                 self._end_sessions(checked)
-            self._copy(checked, decisions)
+            self._copy(decided)
             if self._options.copy_only:
                 return self.report
             for start_index in self._deployment.start_indexes:
@@ -191,16 +187,14 @@ class Runner:
         if doubles and not self._options.keep_going:
             raise _GiveUp
 
-    def _decide(self, checked: Mapping[str, Checked]) -> dict[str, Decision]:
+    def _decide(self, checked: Mapping[str, Checked]) -> dict[str, Decided]:
         unsettled = (self._unsettled(host, checked[host]) for host in self._taking_part)
         sources = dict.fromkeys(itertools.chain.from_iterable(unsettled))
         sha1 = self._files.collect(Algorithm.SHA1, sources, self._raise_if_stopped)
 
-        def decided(host: str, decision: Decision) -> tuple[str, ...]:
-            self.report.hosts[host].unchanged = decision.unchanged
-            for copy in decision.copies:
-                logger.debug("%s: copy %s: %s", host, copy.destination, copy.reason.value)
-            return decision.problems
+        def hear(host: str, decided: Decided) -> tuple[str, ...]:
+            self.report.hosts[host].unchanged = decided.unchanged
+            return decided.problems
 
         requests = {
             host: Decide({}, all_unchanged=True)
@@ -209,9 +203,9 @@ class Runner:
             else Decide(sha1)
             for host in self._taking_part
         }
-        decisions: dict[str, Decision] = self._ask_all(requests, decided)
+        decided: dict[str, Decided] = self._ask_all(requests, hear)
         self._tell(StepEnded())
-        return decisions
+        return decided
 
     def _unsettled(self, host: str, checked: Checked) -> Sequence[str]:
         """The sources whose SHA-1 decides whether they are copied to a host."""
@@ -221,36 +215,37 @@ class Runner:
         busy = [host for host in self._taking_part if checked[host].sessions_to_end]
         self._ask_all({host: EndSessions() for host in busy})
 
-    def _copy(self, checked: Mapping[str, Checked], decisions: Mapping[str, Decision]) -> None:
+    def _copy(self, decided: Mapping[str, Decided]) -> None:
         """Have each host make and get what it needs; one set of digests serves them all."""
-        wanted: dict[str, list[Content]] = {
-            host: [
-                (copy.source, install.algorithm(copy, checked[host].abilities))
-                for copy in decisions[host].copies
-            ]
-            for host in self._taking_part
-            if not decisions[host].nothing_to_do
-        }
-        digests = self._digests(itertools.chain.from_iterable(wanted.values()))
+        wanted = {host: decided[host].wanted for host in self._taking_part if decided[host].to_do}
+        digests = self._digests(wanted.values())
         sizes = self._deployment.sources
         total = sum(
-            sum({(by, digests[source, by]): sizes[source].size for source, by in contents}.values())
-            for contents in wanted.values()
+            sum({digests[by][source]: sizes[source].size for source in sources}.values())
+            for by_algorithm in wanted.values()
+            for by, sources in by_algorithm.items()
         )
         self._begin("copy", total, "B")
-        self._ask_all({host: CopyFiles(decisions[host], digests) for host in wanted}, self._copied)
+        requests = {
+            host: CopyFiles({by: _only(digests[by], sources) for by, sources in contents.items()})
+            for host, contents in wanted.items()
+        }
+        self._ask_all(requests, self._copied)
         self._tell(StepEnded())
 
-    def _digests(self, contents: Iterable[Content]) -> dict[Content, str]:
+    def _digests(
+        self, wanted: Iterable[Mapping[Algorithm, Sequence[str]]]
+    ) -> dict[Algorithm, dict[str, str]]:
+        """Return the digests of all these sources; all are being computed at the same time."""
         paths: dict[Algorithm, dict[str, None]] = defaultdict(dict)
-        for source, by in contents:
-            paths[by][source] = None
-        for by, sources in paths.items():
-            self._files.want(by, sources)
+        for by_algorithm in wanted:
+            for by, sources in by_algorithm.items():
+                paths[by].update(dict.fromkeys(sources))
+        for by, needed in paths.items():
+            self._files.want(by, needed)
         return {
-            (source, by): digest
-            for by, sources in paths.items()
-            for source, digest in self._files.collect(by, sources, self._raise_if_stopped).items()
+            by: self._files.collect(by, needed, self._raise_if_stopped)
+            for by, needed in paths.items()
         }
 
     def _copied(self, host: str, report: CopyReport) -> tuple[str, ...]:
@@ -413,6 +408,13 @@ def _ending(ended: ComponentEnded) -> str:
         how = f"ended with status {status}{_signal(status)}"
     said = "".join(f"\n    {line}" for line in ended.last_lines)
     return f"component {ended.component!r} {how}; its log is {ended.host}:{ended.log_file}{said}"
+
+
+def _only(digests: Mapping[str, str], sources: Sequence[str]) -> Mapping[str, str]:
+    """Return the digests of these sources: no host is told more than it needs."""
+    if len(sources) == len(digests):
+        return digests
+    return {source: digests[source] for source in sources}
 
 
 def _signal(status: int) -> str:

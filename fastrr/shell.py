@@ -12,6 +12,8 @@ import re
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from posixpath import commonpath
+from posixpath import join as join_path
 
 SHELL_COMMAND = "exec sh -c 'eval \"$(cat)\"'"
 """What the login shell is asked to run; understood alike by POSIX shells, csh, tcsh and fish.
@@ -62,12 +64,47 @@ def here_document(lines: Sequence[str]) -> str:
     return f"<<'{mark}'\n{body}{mark}\n"
 
 
+def is_plain(word: str) -> bool:
+    """Whether any shell, csh and fish included, takes ``word`` as it is."""
+    return _PLAIN_WORD.fullmatch(word) is not None
+
+
+_GARBLED = re.compile(r"[\n\r\\]")
+
+
 def fits_a_line(path: str) -> bool:
     """Whether tools that read and write a path a line give it back unchanged.
 
     A newline would end the line; sha1sum escapes backslashes and (coreutils 9) carriage returns.
     """
-    return not re.search(r"[\n\r\\]", path)
+    return _GARBLED.search(path) is None
+
+
+def parent(path: str) -> str:
+    """Return the directory of a path on a host; ten times as fast as `posixpath.dirname`.
+
+    The path is in the form of `fastrr.model`: no double slashes, none at the end.
+    """
+    return path[: path.rfind("/")] or path[: path.find("/") + 1]
+
+
+def common_directory(paths: Sequence[str]) -> str:
+    """Return the deepest directory that all files are in; empty where there is no telling.
+
+    It is absolute, or begins with ``.``: so `cd` takes it as it is, whatever CDPATH says.
+    """
+    directories = list(dict.fromkeys(map(parent, paths)))
+    if len({path.startswith("/") for path in directories}) > 1:
+        return ""
+    common = commonpath(directories)
+    common = common if common.startswith("/") else join_path(".", common).rstrip("/")
+    inside = common.rstrip("/") + "/"
+    return common if all(path.startswith(inside) for path in paths) else ""
+
+
+def below(common: str, path: str) -> str:
+    """Return a path as it is from `common_directory`; never one that looks like an option."""
+    return "./" + path[len(common.rstrip("/")) + 1 :] if common else path
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,7 @@ class Config:
         if not isinstance(component, Component):
             hint = ": write Component()" if component is Component else ""
             raise TypeError(f"add_component() takes a Component, not {component!r}{hint}")
-        added = copy.deepcopy(component)
+        added = copy.deepcopy(component, _copied_flat(component))
         self._components.append(added)
         self._origins[id(added)] = _caller(sys._getframe(1))  # noqa: SLF001 (no public way to the caller)
 
@@ -134,6 +134,15 @@ class Config:
     def origin(self, component: Component) -> tuple[str, int] | tuple[None, None]:
         """Return file and line of the ``add_component`` that added ``component``."""
         return self._origins.get(id(component), (None, None))
+
+
+def _copied_flat(component: Component) -> dict[int, object]:
+    """Return deepcopy's memo with what needs no deep copy: dicts of strings, of 10,000 perhaps."""
+    return {
+        id(value): dict(value)
+        for value in vars(component).values()
+        if type(value) is dict and all(type(k) is str and type(v) is str for k, v in value.items())
+    }
 
 
 def _caller(frame: FrameType | None) -> tuple[str, int]:

@@ -352,6 +352,7 @@ def _check_path(value: object) -> str | None:
     return _check_text(path)
 
 
+@lru_cache(maxsize=1 << 17)
 def _check_text(value: str) -> str | None:
     """Return why a string can't be the bytes of a name, an argument or a variable."""
     try:

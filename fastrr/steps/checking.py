@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from posixpath import join
 
@@ -10,12 +12,14 @@ from fastrr import delta, install, probe, state
 from fastrr.delta import Decision, Draft
 from fastrr.errors import CommandFailed
 from fastrr.events import Span
-from fastrr.model import RunSettings
+from fastrr.model import Algorithm, RunSettings
 from fastrr.probe import HostFacts
-from fastrr.requests import Checked, Decide
+from fastrr.requests import Checked, Decide, Decided
 from fastrr.steps.context import Context
 from fastrr.steps.looking import Seen, look, look_at_each
 from fastrr.transports import programs_here, unusable
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,23 @@ def decide(context: Context, findings: Findings, request: Decide) -> Decision:
         facts = seen.facts
         draft = delta.draft(context.plan, facts, seen.files, context.sources, findings.base_dirs)
     return delta.settle(context.plan, facts, draft, request.digests)
+
+
+def decided(context: Context, findings: Findings, decision: Decision) -> Decided:
+    """Return what the coordinator needs to know of a decision."""
+    able = install.abilities(findings.facts)
+    wanted: dict[Algorithm, list[str]] = defaultdict(list)
+    for copy in decision.copies:
+        wanted[install.algorithm(copy, able)].append(copy.source)
+    if logger.isEnabledFor(logging.DEBUG):
+        for copy in decision.copies:
+            context.log(logging.DEBUG, f"copy {copy.destination}: {copy.reason.value}")
+    return Decided(
+        decision.unchanged,
+        {by: tuple(sources) for by, sources in wanted.items()},
+        not decision.nothing_to_do,
+        decision.problems,
+    )
 
 
 def _require_tools(context: Context, facts: HostFacts) -> None:

@@ -6,17 +6,17 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
-from posixpath import dirname
+from collections.abc import Callable, Mapping, Sequence
 
-from fastrr import install
+from fastrr import delta, install
+from fastrr.delta import Decision
 from fastrr.errors import CommandFailed, HostError, Interrupted
 from fastrr.events import Event, Sent
 from fastrr.hosts.base import ANSWER_WITHIN_S, SLOWEST_READ_BYTES_S, ask
 from fastrr.install import Held, InstallFailure
-from fastrr.model import Copy, CopyReason, Signature
+from fastrr.model import Algorithm, Copy, CopyReason, Signature
 from fastrr.probe import HostFacts
-from fastrr.requests import CopyFiles, CopyReport
+from fastrr.requests import CopyReport
 from fastrr.steps.context import Context
 from fastrr.transports import (
     Basis,
@@ -30,15 +30,20 @@ from fastrr.transports import (
 SENT_EVENT_EVERY_S = 0.1
 
 
-def copy(context: Context, facts: HostFacts, request: CopyFiles) -> CopyReport:
-    """Make the directories, and copy what was decided.
+def copy(
+    context: Context,
+    facts: HostFacts,
+    decision: Decision,
+    digests: Mapping[Algorithm, Mapping[str, str]],
+) -> CopyReport:
+    """Make the directories, and copy what was decided; see `CopyFiles` for ``digests``.
 
     :raises HostError: when the host failed; a file that fails is in the report.
     :raises Interrupted: when the run was cancelled.
     """
-    decision = request.decision
     able = install.abilities(facts)
-    held = install.hold(decision.copies, request.digests, able, context.run_id)
+    ancestors = delta.missing_directories(facts)
+    held = install.hold(decision.copies, digests, able, context.run_id, ancestors)
     preparation = install.Preparation.of(decision.base_dirs, decision.directories, held)
     with context.timed("prepare"):
         body, _ = ask(context.host, install.prepare_script(preparation), "making directories")
@@ -154,7 +159,7 @@ def _abandon(context: Context, held: Sequence[Held]) -> None:
     try:
         context.host.run(install.discard_script(held), limit_s=ANSWER_WITHIN_S)
     except HostError as error:
-        directories = list(dict.fromkeys(dirname(h.path) for h in held))
+        directories = list(dict.fromkeys(h.holding for h in held))
         more = f" and {len(directories) - 1} more like it" if len(directories) > 1 else ""
         context.log(
             logging.WARNING,

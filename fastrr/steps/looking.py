@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from posixpath import dirname
 
 from fastrr import delta, probe
 from fastrr.errors import CommandFailed
@@ -12,7 +11,7 @@ from fastrr.hosts.base import ANSWER_WITHIN_S, SLOWEST_READ_BYTES_S, ask
 from fastrr.ledger import TRUSTED_FILE_SYSTEMS, Ledger, Listing, RemoteEntry, at_rest
 from fastrr.model import HostPlan, RemoteFile
 from fastrr.probe import HostFacts
-from fastrr.shell import Script
+from fastrr.shell import Script, parent
 from fastrr.steps.context import Context
 
 
@@ -43,9 +42,7 @@ def look(context: Context, always_copy: bool) -> Seen:
     return look_at_each(context, always_copy, ledger)
 
 
-def look_at_each(
-    context: Context, always_copy: bool = False, ledger: Ledger | None = None
-) -> Seen:
+def look_at_each(context: Context, always_copy: bool = False, ledger: Ledger | None = None) -> Seen:
     """Look at all files; of those that the ledger knows, remember what it knows.
 
     :raises HostError: when it can't be done.
@@ -54,7 +51,7 @@ def look_at_each(
     identity, plan = context.host.identity, context.plan
     known: dict[str, RemoteEntry] = {}
     if plan.files and not (always_copy or context.settings.rehash):
-        known = ledger.remote(identity)
+        known = ledger.remote(identity, (target.destination for target in plan.files))
     answer = _probe(context, always_copy, known)
     if any(entry.machine != answer.facts.machine for entry in known.values()):
         known = {}
@@ -108,7 +105,7 @@ def _worth_keeping(plan: HostPlan, answer: probe.Answer) -> dict[str, RemoteEntr
         and there.signature
         and there.link_to is None
         and at_rest(there.signature, facts.clock_ns)
-        and facts.file_system_of(dirname(target.destination)) in TRUSTED_FILE_SYSTEMS
+        and facts.file_system_of(parent(target.destination)) in TRUSTED_FILE_SYSTEMS
     }
 
 
