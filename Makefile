@@ -33,7 +33,7 @@ demo: $(READY) ## deploy the example to three SSH hosts and look at it
 	$(BIN)/python scripts/demo.py
 
 bench: $(READY) ## measure fastrr beside other tools
-	$(BIN)/python scripts/bench.py $(ARGS)
+	$(BIN)/python scripts/benchmark/run.py $(ARGS)
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

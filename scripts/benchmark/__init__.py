@@ -1,0 +1,1 @@
+"""The benchmark: fastrr beside what people use instead. See `benchmark.run`."""
