@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from hashlib import sha1
 from posixpath import join, normpath
 
@@ -59,8 +60,12 @@ def contents(sha1s: Iterable[str]) -> str:
     return sha1("".join(sha1s).encode(), usedforsecurity=False).hexdigest()
 
 
+@lru_cache(maxsize=1 << 17)
 def absolute(path: str, home: str) -> str:
-    """Return a path on a host as an absolute one, ``home`` being the login directory."""
+    """Return a path on a host as an absolute one, ``home`` being the login directory.
+
+    One string for all hosts with the same home: there may be 10,000 files and 64 hosts.
+    """
     return path if path.startswith("/") else normpath(join(home, path))
 
 
@@ -109,7 +114,7 @@ def draft(
         reason = _reason(source, there, always_copy)
         destination = absolute(there.link_to or target.destination, facts.home)
         replaces = there.signature.size if there.signature else None
-        copy = Copy(source.path, destination, source.size, source.mode, reason, replaces)
+        copy = _copy(source, destination, reason, replaces)
         if reason is CopyReason.DIGEST:
             unsettled.append((copy, there.digest))
         else:
@@ -138,6 +143,12 @@ def settle(
     )
     unchanged = len(drafted.unsettled) - len(differing)
     return replace(drafted.decision, copies=copies, unchanged=unchanged, problems=tuple(problems))
+
+
+@lru_cache(maxsize=1 << 17)
+def _copy(source: SourceFile, destination: str, reason: CopyReason, replaces: int | None) -> Copy:
+    """One object for all hosts that need the same."""
+    return Copy(source.path, destination, source.size, source.mode, reason, replaces)
 
 
 def _reason(source: SourceFile, there: RemoteFile, always_copy: bool) -> CopyReason:

@@ -47,6 +47,9 @@ class SourceFile:
     """Permission bits (07777)."""
     signature: Signature
 
+    def __hash__(self) -> int:
+        return hash(self.path)  # enough to find it by, and cheap
+
     @property
     def size(self) -> int:
         return self.signature.size
@@ -173,6 +176,8 @@ class CopyReason(Enum):
     SIZE = "size differs"
     DIGEST = "content differs"
     ALWAYS = "always-copy"
+
+    __hash__ = object.__hash__  # as for `Algorithm`
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,10 @@ class RunReport:
         return ExitCode.COMPONENT_FAILED if self.ended_badly else ExitCode.OK
 
 
+Wanted = Mapping[str, Mapping[Algorithm, Sequence[str]]]
+"""By host: the sources of its copies, by the algorithm that verifies them."""
+
+
 class _GiveUp(Exception):
     """There were failures, and nobody asked to keep going."""
 
@@ -131,10 +135,10 @@ class Runner:
         """Go through the steps. Failures, interrupts and limits end up in the report."""
         try:
             checked = self._check()
-            decided = self._decide(checked)
+            wanted = self._decide(checked)
             if not self._options.copy_only:
                 self._end_sessions(checked)
-            self._copy(decided)
+            self._copy(wanted)
             if self._options.copy_only:
                 return self.report
             for start_index in self._deployment.start_indexes:
@@ -187,13 +191,17 @@ class Runner:
         if doubles and not self._options.keep_going:
             raise _GiveUp
 
-    def _decide(self, checked: Mapping[str, Checked]) -> dict[str, Decided]:
+    def _decide(self, checked: Mapping[str, Checked]) -> Wanted:
+        """Have each host decide; return what those that have something to do need."""
         unsettled = (self._unsettled(host, checked[host]) for host in self._taking_part)
         sources = dict.fromkeys(itertools.chain.from_iterable(unsettled))
         sha1 = self._files.collect(Algorithm.SHA1, sources, self._raise_if_stopped)
 
+        wanted: dict[str, Mapping[Algorithm, Sequence[str]]] = {}
+
         def hear(host: str, decided: Decided) -> tuple[str, ...]:
             self.report.hosts[host].unchanged = decided.unchanged
+            wanted[host] = {by: self._same_strings(paths) for by, paths in decided.wanted.items()}
             return decided.problems
 
         requests = {
@@ -205,7 +213,11 @@ class Runner:
         }
         decided: dict[str, Decided] = self._ask_all(requests, hear)
         self._tell(StepEnded())
-        return decided
+        return {host: wanted[host] for host in decided if decided[host].to_do}
+
+    def _same_strings(self, sources: Iterable[str]) -> tuple[str, ...]:
+        """Return the sources' paths as the deployment has them, not 64 copies of 10,000 paths."""
+        return tuple(self._deployment.sources[source].path for source in sources)
 
     def _unsettled(self, host: str, checked: Checked) -> Sequence[str]:
         """The sources whose SHA-1 decides whether they are copied to a host."""
@@ -215,9 +227,9 @@ class Runner:
         busy = [host for host in self._taking_part if checked[host].sessions_to_end]
         self._ask_all({host: EndSessions() for host in busy})
 
-    def _copy(self, decided: Mapping[str, Decided]) -> None:
+    def _copy(self, wanted: Wanted) -> None:
         """Have each host make and get what it needs; one set of digests serves them all."""
-        wanted = {host: decided[host].wanted for host in self._taking_part if decided[host].to_do}
+        wanted = {host: wanted[host] for host in self._taking_part if host in wanted}
         digests = self._digests(wanted.values())
         sizes = self._deployment.sources
         total = sum(
