@@ -55,13 +55,13 @@ DATA = os.urandom(3_000_000)
 
 
 @pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def temporary(session_bed: Bed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where temporary files are made; there are none after the test."""
-    directory = tmp_path / "tmp"
-    directory.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(directory))
-    yield directory
-    assert os.listdir(directory) == []
+    session_bed.need(2)  # whose files outlive the test
+    with tempfile.TemporaryDirectory(prefix="fr-", dir="/tmp") as directory:  # short, for a socket
+        monkeypatch.setattr(tempfile, "tempdir", directory)
+        yield Path(directory)
+        assert os.listdir(directory) == []
 
 
 def echo(feed: Feed) -> None:
@@ -830,7 +830,7 @@ def run(controller: Controller, hosts: list[TestHost]) -> Iterator[Run]:
     (controller.directory / "big").write_bytes(os.urandom(1 << 20) * 50)
     command = [*controller.command()[:3], "-F", str(config), "-l", "DEBUG", "--copy-only"]
     command += ["-c", str(controller.directory / "config.py")]
-    with tempfile.TemporaryDirectory(prefix="fr-", dir="/tmp") as directory:  # short, for a socket
+    with tempfile.TemporaryDirectory(prefix="fr-", dir="/tmp") as directory:
         environment = controller.environment | {"FASTRR_PASS": PASSWORD, "TMPDIR": directory}
         yield Run(controller, hosts[0], command, environment, controller.directory / "mark")
 
@@ -868,4 +868,4 @@ def test_the_command_is_interrupted_meanwhile(run: Run, by: signal.Signals) -> N
     assert run.temporary == []
     assert subprocess.run(["pgrep", "-f", "sleep 61[.]5"], check=False).returncode == 1
     assert not run.host.exists("work/big")
-    assert run.host.sh("find work -name '.fastrr*'") == ""
+    assert run.host.sh("find . -name '.fastrr*'") == ""
