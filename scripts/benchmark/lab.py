@@ -120,8 +120,8 @@ class Lab:
         :raises TooSlow: when it took longer than ``limit_s``, and was killed.
         """
         late = threading.Event()
+        began = time.monotonic()
         with self.started(command) as process:
-            began = time.monotonic()
 
             def stop() -> None:
                 late.set()
