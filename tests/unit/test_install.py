@@ -649,3 +649,129 @@ def test_the_first_reason_for_a_directory_is_kept() -> None:
     body = b"0 mkdir: Permission denied \n1 mkdir: No such file or directory \n"
     preparation = Preparation.of((), ["/srv"], held)
     assert parse_prepared(preparation, body) == {"/srv": "mkdir: Permission denied"}
+
+
+# trees of new directories
+
+
+def tree_for(box: Box, files: Sequence[File]) -> tuple[Held, ...]:
+    """Hold files as if nothing below the home was there yet."""
+    home = str(box.home)
+    copies = [
+        Copy(f"/source/{n}", file.path, len(file.content), file.mode, CopyReason.MISSING)
+        for n, file in enumerate(files)
+    ]
+    digests = {f"/source/{n}": sha1(file.content).hexdigest() for n, file in enumerate(files)}
+    ancestors = {os.path.dirname(f.path): home for f in files if os.path.dirname(f.path) != home}
+    sha1_only = frozenset({Algorithm.SHA1})
+    return hold(copies, {Algorithm.SHA1: digests}, sha1_only, RUN, ancestors)
+
+
+def finish(box: Box, files: Sequence[File], held: Sequence[Held]) -> dict[str, InstallFailure]:
+    failures = parse_finished(held, box.ask(finish_script(held, bytes(16))))
+    return {files[n].path: failure for n, failure in failures.items()}
+
+
+def files_of_a_tree(box: Box) -> list[File]:
+    names = ("top", "new/a", "new/b c/d", "new/b c/-e/.f", "new/b c/-e/*", "other/g", "-n/h")
+    return [File(f"{box.home}/{name}", name.encode(), 0o640 + n) for n, name in enumerate(names)]
+
+
+def test_new_trees_are_held_whole_and_put_in_place_by_one_rename(box: Box) -> None:
+    files = files_of_a_tree(box)
+    held = tree_for(box, files)
+    assert {h.holding for h in held} == {f"{box.home}/.fastrr-{RUN}"}
+    assert [h.tree and os.path.basename(h.tree) for h in held] == [
+        *(None, "new", "new", "new", "new", "other", "-n")
+    ]
+    empty = [f"{box.home}/new/empty/deeper", f"{box.home}/apart"]
+    assert prepare(box, held, empty) == {}
+    assert names_below(box.home) == {f".fastrr-{RUN}".encode(), b"apart"}
+    send(files, held)
+    inode = os.stat(os.path.dirname(held[1].path)).st_ino
+    assert finish(box, files, held) == {}
+    assert [(content_of(file), mode_of(file)) for file in files] == [
+        (file.content, file.mode) for file in files
+    ]
+    assert names_below(box.home) == {b"top", b"new", b"other", b"-n", b"apart"}
+    assert (box.home / "new/empty/deeper").is_dir()
+    assert (box.home / "new").stat().st_ino == inode
+
+
+def test_what_fails_in_a_tree_is_left_out_of_it(box: Box) -> None:
+    files = [
+        File(f"{box.home}/new/good", b"good"),
+        File(f"{box.home}/new/wrong", b"right", arrives=b"wrong"),
+        File(f"{box.home}/new/sub/lost", b"lost"),
+    ]
+    held = tree_for(box, files)
+    assert prepare(box, held) == {}
+    send(files, held, lost=[files[2].path])
+    assert finish(box, files, held) == {
+        files[1].path: InstallFailure.DIGEST,
+        files[2].path: InstallFailure.DIGEST,
+    }
+    assert names_below(box.home / "new") == {b"good", b"sub"}
+    assert names_below(box.home / "new" / "sub") == set()
+    assert names_below(box.home) == {b"new"}
+
+
+def test_a_tree_that_somebody_else_has_made_meanwhile_is_filled(box: Box) -> None:
+    files = files_of_a_tree(box)
+    held = tree_for(box, files)
+    prepare(box, held)
+    send(files, held)
+    (box.home / "new" / "b c").mkdir(parents=True)
+    (box.home / "new" / "a").write_bytes(b"theirs")
+    (box.home / "new" / "z").write_bytes(b"theirs, too")
+    (box.home / "other").symlink_to("new")
+    assert finish(box, files, held) == {}
+    assert [(content_of(file), mode_of(file)) for file in files] == [
+        (file.content, file.mode) for file in files
+    ]
+    assert (box.home / "new" / "z").read_bytes() == b"theirs, too"
+    assert (box.home / "other").is_symlink()
+    assert names_below(box.home) == {b"top", b"new", b"other", b"-n"}
+
+
+def test_a_tree_whose_place_is_taken_by_a_file_fails(box: Box) -> None:
+    files = [File(f"{box.home}/new/a"), File(f"{box.home}/new/sub/b"), File(f"{box.home}/c")]
+    held = tree_for(box, files)
+    prepare(box, held)
+    send(files, held)
+    (box.home / "new").write_bytes(b"theirs")
+    assert finish(box, files, held) == {
+        files[0].path: InstallFailure.RENAME,
+        files[1].path: InstallFailure.RENAME,
+    }
+    assert (box.home / "new").read_bytes() == b"theirs"
+    assert names_below(box.home) == {b"new", b"c"}
+
+
+def test_a_tree_with_a_name_that_fits_no_line_is_no_tree(box: Box) -> None:
+    files = [File(f"{box.home}/new/a"), File(f"{box.home}/new/sub/o\ndd"), File(f"{box.home}/n2/b")]
+    held = tree_for(box, files)
+    assert [h.tree for h in held] == [None, None, f"{box.home}/n2"]
+    assert prepare(box, held) == {}
+    send(files, held)
+    assert finish(box, files, held) == {}
+    assert [content_of(file) for file in files] == [b"new"] * 3
+    assert names_below(box.home) == {b"new", b"n2"}
+
+
+def test_a_tree_below_the_root_directory_is_held_in_it() -> None:
+    copy = Copy("/source/0", "/new/sub/file", 1, 0o644, CopyReason.MISSING)
+    (held,) = hold(
+        [copy], {Algorithm.SHA1: {"/source/0": "0"}}, frozenset(), RUN, {"/new/sub": "/"}
+    )
+    assert (held.holding, held.path, held.tree) == (
+        "/.fastrr-r1",
+        "/.fastrr-r1/new/sub/file",
+        "/new",
+    )
+    preparation = Preparation.of((), ["/new", "/new/empty"], [held])
+    assert set(preparation.inside) == {
+        ("/.fastrr-r1/new", "/new"),
+        ("/.fastrr-r1/new/empty", "/new/empty"),
+        ("/.fastrr-r1/new/sub", "/new/sub"),
+    }
