@@ -33,16 +33,16 @@ def about(lab: Lab) -> dict[str, str]:
     return found
 
 
-def missing_tools(lab: Lab) -> list[str]:
+def missing_tools(lab: Lab) -> dict[str, str]:
     """Say which of the other tools are not measured, and why."""
-    notes = [
-        f"{tool}: it is not on PATH."
+    missing = {
+        tool: f"{tool}: it is not on PATH."
         for tool in ("ansible", "pyinfra")
         if not shutil.which(tool, path=PATH)
-    ]
-    if shutil.which("ansible", path=PATH) and not lab.host_python:
-        notes.append("ansible: it needs Python on the hosts.")
-    return notes
+    }
+    if "ansible" not in missing and not lab.host_python:
+        missing["ansible"] = "ansible: it needs Python on the hosts."
+    return missing
 
 
 def commit() -> str:

@@ -42,7 +42,7 @@ class Settings:
 
 
 QUICK = Settings(
-    hosts=2, many_hosts=4, large_mib=16, small_files=6, few_files=2, files_for_many=10,
+    hosts=2, many_hosts=4, large_mib=16, small_files=3, few_files=2, files_for_many=10,
     files_for_memory=100, rounds=1, few_rounds=1, start_up_rounds=2,
 )  # fmt: skip
 

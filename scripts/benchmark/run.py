@@ -66,18 +66,17 @@ def settings_of(options: argparse.Namespace) -> Settings:
     return settings
 
 
-def measure(lab: Lab, all_of_them: Sequence[tuple[int, Series]], directory: Path) -> Results:
-    """Measure series of rows; what is measured is kept at once."""
-    path = directory / "results.json"
+def measure(lab: Lab, all_of_them: Sequence[tuple[int, Series]], path: Path) -> Results:
+    """Measure series of rows; what is measured is put among the results of ``path`` at once."""
     results = load(path)
-    results.about = about.about(lab)
-    results.notes["tools"] = about.missing_tools(lab)
+    results.about |= about.about(lab)
+    missing = about.missing_tools(lab)
     commit = about.commit()
     for place, series in all_of_them:
         label = f"{series.group}: {series.names[0]}"
         results.notes.pop(label, None)
         try:
-            for row in series.measure(lab, directory):
+            for row in series.measure(lab, path.parent):
                 today = dt.datetime.now(dt.timezone.utc).date().isoformat()
                 results.put([replace(row, place=place, date=today, commit=commit)])
                 print(one_line(row), flush=True)
@@ -87,6 +86,8 @@ def measure(lab: Lab, all_of_them: Sequence[tuple[int, Series]], directory: Path
         except (Failed, TooSlow) as error:
             results.notes[label] = [f"{label}: it failed."]
             lab.fail(f"{label}: {error}")
+        measured = {line.tool for row in results.rows for line in row.lines}
+        results.notes["tools"] = [why for tool, why in missing.items() if tool not in measured]
         results.save(path)
     return results
 
@@ -105,29 +106,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     series = list(enumerate(all_series(settings_of(options))))
     wanted = [(place, one) for place, one in series if one.wanted(options.only)]
     directory = RESULTS / "quick" if options.quick else RESULTS
+    results_in = directory / "results.json"
     documents_in = directory if options.quick else DOCS
     if options.list:
         print("\n".join(f"{one.group}: {name}" for _, one in wanted for name in one.names))
     elif options.render:
-        write(load(directory / "results.json"), documents_in)
+        write(load(results_in), documents_in)
     elif not wanted:
         sys.exit("no row has such a name; --list shows all")
     else:
-        results = run(wanted, directory)
+        if not options.only:
+            results_in.unlink(missing_ok=True)
+        results = run(wanted, results_in)
         if options.write or not options.only:
             write(results, documents_in)
 
 
-def run(wanted: Sequence[tuple[int, Series]], directory: Path) -> Results:
+def run(wanted: Sequence[tuple[int, Series]], path: Path) -> Results:
     """Measure, with everything that takes; exit where something failed."""
     if not install("rsync", "rsync"):
         sys.exit("there is no rsync to compare with")
-    directory.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with open_lab() as lab:
         if not about.same_checkout(lab):
             sys.exit("python -m fastrr is not the one in this checkout")
-        results = measure(lab, wanted, directory)
+        results = measure(lab, wanted, path)
     if lab.failures:
         sys.exit(f"{len(lab.failures)} failures: see above; no documents were written")
     return results
