@@ -55,9 +55,9 @@ DATA = os.urandom(3_000_000)
 
 
 @pytest.fixture
-def temporary(session_bed: Bed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def temporary(session_bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where temporary files are made; there are none after the test."""
-    session_bed.need(2)  # whose files outlive the test
+    session_bed.need(2)  # whose files outlive the test, as pytest's own (tmp_path) do
     with tempfile.TemporaryDirectory(prefix="fr-", dir="/tmp") as directory:  # short, for a socket
         monkeypatch.setattr(tempfile, "tempdir", directory)
         yield Path(directory)
