@@ -560,10 +560,9 @@ def host(client: Client, docker_host: DockerHost) -> Iterator[SshHost]:
 
 
 def second_connections() -> list[str]:
-    found = subprocess.run(
-        ["pgrep", "-f", "--", openssh.ALIAS], capture_output=True, text=True, check=False
-    )
-    return found.stdout.split()
+    """Clients that this process has started, and not the tests of somebody else."""
+    words = ["pgrep", "-P", str(os.getpid()), "-f", "--", openssh.ALIAS]
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout.split()
 
 
 def test_a_command_that_fails_has_its_status_and_its_words(host: SshHost) -> None:
