@@ -3,6 +3,8 @@ VENV := .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Most tests wait for something: two processes, each with hosts of its own, take half the time.
+SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
 
 .PHONY: help setup lint test itest demo bench clean
 
@@ -24,10 +26,10 @@ lint: $(READY) ## ruff, mypy --strict, import-linter
 	$(BIN)/lint-imports
 
 test: $(READY) ## all tests, on Docker hosts or else on sshds on loopback
-	$(BIN)/pytest
+	$(BIN)/pytest $(SIDE_BY_SIDE)
 
 itest: $(READY) ## the integration tests, on Docker hosts
-	FASTRR_REQUIRE=docker $(BIN)/pytest tests/contract tests/integration
+	FASTRR_REQUIRE=docker $(BIN)/pytest $(SIDE_BY_SIDE) tests/contract tests/integration
 
 demo: $(READY) ## deploy the example to three SSH hosts and look at it
 	$(BIN)/python scripts/demo.py

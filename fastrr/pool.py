@@ -25,7 +25,7 @@ from fastrr.errors import Interrupted, TimeLimitPassed
 from fastrr.events import Event
 from fastrr.model import Failure
 
-CANCEL_PATIENCE_S = 5.0
+CANCEL_PATIENCE_S = 10.0
 """How long workers may take to clean up after a cancel before they are ended."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -37,11 +40,21 @@ def built(target: str) -> str:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     name = f"fastrr-test-{target}:{digest.hexdigest()[:12]}"
     client = docker.from_env()
-    if not client.images.list(name=name):
-        subprocess.run([REPOSITORY / "scripts" / "base-image"], check=True)
-        # The legacy builder knows stages, and builds those after the target only if needed.
-        client.images.build(path=str(CONTEXT), target=target, tag=name, rm=True, forcerm=True)
+    with _one_at_a_time():
+        if not client.images.list(name=name):
+            subprocess.run([REPOSITORY / "scripts" / "base-image"], check=True)
+            # The legacy builder knows stages, and builds those after the target only if needed.
+            client.images.build(path=str(CONTEXT), target=target, tag=name, rm=True, forcerm=True)
     return name
+
+
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Keep other test processes from building the same."""
+    path = os.path.join(tempfile.gettempdir(), f"fastrr-test-images-{os.getuid()}.lock")
+    with open(path, "w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _remove_abandoned() -> None:
