@@ -176,7 +176,8 @@ def _add_running(group: argparse._ArgumentGroup) -> None:
     )  # fmt: skip
     group.add_argument(
         "--timeout", type=_seconds, metavar="SECONDS",
-        help="give up when the run, waited components included, takes longer; "
+        help="give up when the run, from the first connection to the last waited component, takes "
+        "longer; "
         "what has been started keeps running",
     )  # fmt: skip
     group.add_argument(

@@ -430,9 +430,28 @@ def parse_finished(held: Sequence[Held], body: bytes) -> dict[int, InstallFailur
 
 
 def discard_script(held: Sequence[Held]) -> Script:
-    """Return the script that removes what an abandoned copy has left behind."""
+    """Return the script that removes what an abandoned copy has left behind.
+
+    What was receiving may live on for a moment, and make anew what has just been removed: it is
+    over when nothing has come back for a while.
+    """
     holding = list(dict.fromkeys(h.holding for h in held))
-    return script("".join(f"rm -rf -- {join_words(chunk)}\n" for chunk in _chunks(holding)))
+    lines = ["remove() {\n    found=\n"]
+    lines.extend(f"    [ ! -e {quote(directory)} ] || found=yes\n" for directory in holding)
+    lines.extend(f"    rm -rf -- {join_words(chunk)} 2>/dev/null\n" for chunk in _chunks(holding))
+    lines.append(_REMOVE_UNTIL_GONE)
+    return script("".join(lines))
+
+
+_REMOVE_UNTIL_GONE = r"""
+    [ -n "$found" ]
+}
+tries=0
+while remove && [ "$tries" -lt 10 ]; do
+    tries=$((tries + 1))
+    sleep 0.3 2>/dev/null || sleep 1
+done
+"""
 
 
 def remove_script(directories: Sequence[str]) -> Script:

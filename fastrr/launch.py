@@ -55,8 +55,8 @@ fastrr_read() {
     done
 }
 fastrr_unfit() {
-    fastrr_fail "$fastrr_program could not be executed: no such interpreter, or not a format of \
-this machine"
+    fastrr_fail "$fastrr_program could not be executed: no such interpreter, not a format of \
+this machine, or arguments too long for it (Linux takes 128 KiB each)"
 }
 fastrr_become() {
     trap fastrr_unfit EXIT
@@ -173,7 +173,7 @@ def start_script(session: SessionPlan, launches: Sequence[Launch], timeout_s: fl
     lines = [
         f"[ -d {previous} ] || (umask 077 && mkdir -p -- {previous}) || exit 1\n",
         f"cd {quote(session.directory)} || exit 1\n",
-        f"{LOOK}running={quote(session.running or '')}\n",
+        f"{_UNWRITTEN}{LOOK}running={quote(session.running or '')}\n",
         '[ -n "$running" ] && running "${running%%.*}" || running=\n',
         *_make_directories(session, launches),
         "soft_limit=$(ulimit -Sn)\n",
@@ -181,12 +181,13 @@ def start_script(session: SessionPlan, launches: Sequence[Launch], timeout_s: fl
     ]
     for number, launch in enumerate(launches):
         lines.append(f"d{number}={quote(launch.state)}\n")
-        lines.append(f'echo {quote(session.run_id)} >"$d{number}/run"\n')
+        unwritten = f'|| unwritten "$d{number}"\n'
+        lines.append(f'echo {quote(session.run_id)} >"$d{number}/run" {unwritten}')
         content = launcher(launch, session, run_file)
-        lines.append(f'printf %s {quote(content)} >"$d{number}/launch.sh"\n')
+        lines.append(f'printf %s {quote(content)} >"$d{number}/launch.sh" {unwritten}')
         if launch.component.expand:
             expanded = expansion(launch.program, launch.component.args)
-            lines.append(f'printf %s {quote(expanded)} >"$d{number}/args.sh"\n')
+            lines.append(f'printf %s {quote(expanded)} >"$d{number}/args.sh" {unwritten}')
     lines.append(_screen_lines(session, launches, command_file))
     lines.append(f"all={quote(' '.join(map(str, range(len(launches)))))} pending=$all\n")
     lines.append(
@@ -197,11 +198,19 @@ def start_script(session: SessionPlan, launches: Sequence[Launch], timeout_s: fl
     return script("".join(lines))
 
 
+_UNWRITTEN = r"""
+unwritten() {
+    echo "the state of components can't be written to $1; df says: $(df -Pk . | tail -n 1)" >&2
+    exit 1
+}
+"""
+
+
 def _write_run_file(path: str) -> Iterator[str]:
     """Write what a run's launchers share, once a run: they may be reading it."""
     yield f"if [ ! -e {quote(path)} ]; then\n"
     yield f"    printf 'fastrr_soft_limit=%s\\n' \"$soft_limit\" >{quote(path)}\n"
-    yield f"    printf %s {quote(_RUN_FILE)} >>{quote(path)}\n"
+    yield f"    printf %s {quote(_RUN_FILE)} >>{quote(path)} || unwritten {quote(path)}\n"
     yield "fi\n"
 
 
@@ -276,14 +285,14 @@ if [ "$soft_limit" = unlimited ] || [ "$soft_limit" -gt {MAX_OPEN_FILES} ]; then
 fi
 unset STY WINDOW
 if [ -n "$running" ]; then
-    windows >{_RC_FILE}
+    windows >{_RC_FILE} || unwritten "$PWD"
     said=$(screen -S "$running" -X source {file} 2>&1) || screen_failed=$?
 else
     {{
         echo "maxwin {MAX_WINDOWS}"
         [ ! -r "$user_file" ] || printf 'source "%s"\\n' "$user_file"
         windows
-    }} >{_RC_FILE}
+    }} >{_RC_FILE} || unwritten "$PWD"
     said=$({scope}screen -c {quote(command_file)} -dmS {name} 2>&1) || screen_failed=$?
 fi
 if [ -n "$screen_failed" ]; then

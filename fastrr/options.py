@@ -77,7 +77,7 @@ class Options(argparse.Namespace):
         self.trace = None if self.trace is None else _path(self.trace)
         for pair in self.extra_pairs:
             if not pair.partition("=")[0].isidentifier() or "=" not in pair:
-                raise UsageError(f"-X {pair}: write -X key=value")
+                raise UsageError(f"-X {pair}: write -X key=value, key being a Python identifier")
         if self.ssh_config not in (None, "none"):
             self.ssh_config = _path(self.ssh_config or "")
             if not os.path.isfile(self.ssh_config):

@@ -74,7 +74,7 @@ class CopyReport:
 
     copied: int
     bytes: int
-    """Sent for them; content wanted at several places counts once."""
+    """Sent for them; content wanted at several places counts once, what rsync found there not."""
     failures: tuple[str, ...] = ()
 
 

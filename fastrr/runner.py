@@ -362,11 +362,13 @@ class Runner:
         failures: list[Failure] = []
         wrong_values: list[Failure] = []
         unanswered = set(requests)
+        gave_up: set[str] = set()
 
         def replied(reply: Reply) -> None:
             self.report.hosts[reply.host].seconds = time.monotonic() - self._began
             if isinstance(reply.value, Failure):
                 if reply.value.interrupted:
+                    gave_up.add(reply.host)
                     return
                 failures.append(reply.value)
             elif wrong := on_value(reply.host, reply.value):
@@ -386,6 +388,12 @@ class Runner:
         except (Interrupted, TimeLimitPassed):
             for host in unanswered:
                 self.report.hosts[host].unfinished = self._step
+            for host in sorted(unanswered - gave_up) if self._step == "copy" else ():
+                logger.warning(
+                    "%s: it did not answer any more: what was copied so far may be left there, in "
+                    "directories .fastrr-* beside the destinations or their parents",
+                    host,
+                )
             self._note(failures + wrong_values)
             raise
         self._note(failures)

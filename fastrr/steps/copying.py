@@ -61,7 +61,7 @@ def copy(
 
 
 def _fill(context: Context, facts: HostFacts, held: Sequence[Held]) -> CopyReport:
-    failures = _send(context, facts, held)
+    failures, spared = _send(context, facts, held)
     script = install.finish_script(held, context.settings.gmac_key)
     size = sum(h.copy.size for h in held)
     limit_s = ANSWER_WITHIN_S + size / SLOWEST_READ_BYTES_S
@@ -75,11 +75,14 @@ def _fill(context: Context, facts: HostFacts, held: Sequence[Held]) -> CopyRepor
         context.log(logging.WARNING, f"all files are in place, but putting them there said: {said}")
     placed = [h for number, h in enumerate(held) if number not in unfinished]
     sent = sum(h.copy.size for h in placed if h.same_as is None)
-    return CopyReport(len(placed), sent, tuple(failures.values()))
+    return CopyReport(len(placed), max(0, sent - spared), tuple(failures.values()))
 
 
-def _send(context: Context, facts: HostFacts, held: Sequence[Held]) -> dict[int, str]:
-    """Have the content sent; return what failed, by number in ``held``, and why."""
+def _send(context: Context, facts: HostFacts, held: Sequence[Held]) -> tuple[dict[int, str], int]:
+    """Have the content sent; return what failed, by number in ``held``, and why.
+
+    Also how many of its bytes were there already, and did not have to be sent.
+    """
     numbers = [number for number, h in enumerate(held) if h.same_as is None]
     items = [
         Item(held[n].copy.source, held[n].path, held[n].copy.size, _basis(held[n].copy))
@@ -88,22 +91,25 @@ def _send(context: Context, facts: HostFacts, held: Sequence[Held]) -> dict[int,
     shares = choose(context.settings.transport, items, programs_here(), facts.tools)
     meter = _Meter(context.host.name, context.emit, context.cancelled)
     failed: dict[int, str] = {}
+    spared = 0
     for share in shares:
         part = [items[n] for n in share.numbers]
         size = sum(item.size for item in part)
         amount = f"{_amount(len(part), size)}, by {share.transport}"
         context.log(logging.DEBUG, f"{amount}: {share.why}")
         with context.timed("copy", amount):
-            refused = _send_share(context, share, part, meter)
+            refused, wire_bytes = _send_share(context, share, part, meter)
+        spared += max(0, size - wire_bytes) if wire_bytes is not None else 0
         failed.update({share.numbers[n]: why for n, why in refused.items()})
     meter.flush()
-    return {
+    explained = {
         numbers[number]: (
             f"{items[number].source} could not be copied to "
             f"{held[numbers[number]].copy.destination}: {why}"
         )
         for number, why in failed.items()
     }
+    return explained, spared
 
 
 def _amount(files: int, size: int) -> str:
@@ -119,15 +125,19 @@ def _basis(copy: Copy) -> Basis | None:
 
 def _send_share(
     context: Context, share: Share, items: Sequence[Item], meter: _Meter
-) -> dict[int, str]:
-    """Send by the transport chosen; what rsync can't do, the stream will."""
+) -> tuple[dict[int, str], int | None]:
+    """Send by the transport chosen; what rsync can't do, the stream will.
+
+    Returns what failed, and how much went out where that is not just the content.
+    """
+    transport = make_transport(share.transport)
     try:
-        return make_transport(share.transport).send(context.host, items, meter.add)
+        return transport.send(context.host, items, meter.add), transport.wire_bytes
     except CommandFailed as error:
         if share.fallback is None:
             raise
         context.log(logging.WARNING, f"{error}; sending all of the files by {share.fallback}")
-        return make_transport(share.fallback).send(context.host, items, meter.add)
+        return make_transport(share.fallback).send(context.host, items, meter.add), None
 
 
 def _explained(context: Context, held: Held, failure: InstallFailure, said: bytes) -> str:
@@ -164,7 +174,7 @@ def _abandon(context: Context, held: Sequence[Held]) -> None:
         context.log(
             logging.WARNING,
             f"what was copied so far may be left in {directories[0]}{more} ({error}); "
-            "a later run removes it",
+            "remove it by hand, or leave that to a run of fastrr a day from now",
         )
 
 

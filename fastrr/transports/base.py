@@ -40,6 +40,8 @@ class Transport(Protocol):
     """A way to move file content to one host."""
 
     name: str
+    wire_bytes: int | None
+    """What the last `send` put on the wire, where that is not just all content."""
 
     def send(
         self, host: Host, items: Sequence[Item], sent: Callable[[int], None]

@@ -28,7 +28,7 @@ from fastrr.transports.base import Item
 
 FLAGS = (
     *("--copy-links", "--no-implied-dirs", "--from0", "--ignore-times"),
-    *("--perms", "--chmod=F600", "--info=progress2", "--no-human-readable"),
+    *("--perms", "--chmod=F600", "--info=progress2,stats1", "--no-human-readable"),
 )
 """Content only: no owners, no times; readable by nobody else until it is in place."""
 
@@ -40,6 +40,9 @@ class RsyncTransport:
     """See `fastrr.transports.base.Transport`."""
 
     name = "rsync"
+
+    def __init__(self) -> None:
+        self.wire_bytes: int | None = None
 
     def send(
         self, host: Host, items: Sequence[Item], sent: Callable[[int], None]
@@ -56,7 +59,9 @@ class RsyncTransport:
             with open(listing, "wb") as file:
                 file.writelines(to_bytes(name) + b"\0" for name in names)
             command = ["rsync", *FLAGS, f"--files-from={listing}", f"{farm}/", "host:/"]
-            completed = host.run_here(command, _Progress(sent).hear)
+            progress = _Progress(sent)
+            completed = host.run_here(command, progress.hear)
+        self.wire_bytes = progress.wire_bytes
         if completed.status in _PARTIAL:
             return _refused(names, completed.stderr) | failures
         if completed.status != 0:
@@ -117,6 +122,7 @@ def _plant(
     return names, failures
 
 
+_STATS = re.compile(rb"(?:^|[\r\n])sent (\d+) bytes")
 _COUNT = re.compile(rb"(?:^|[\r\n]) *(\d+) +\d+% ")
 
 
@@ -127,11 +133,15 @@ class _Progress:
         self._sent = sent
         self._told = 0
         self._rest = b""
+        self.wire_bytes: int | None = None
+        """What went out in all, as rsync says in the end."""
 
     def hear(self, piece: bytes) -> None:
         text = self._rest + piece
         counts = _COUNT.findall(text)
         self._rest = text[-80:]
+        if stats := _STATS.search(text):
+            self.wire_bytes = int(stats[1])
         done = max(self._told, int(counts[-1]) if counts else 0)
         self._sent(done - self._told)
         self._told = done

@@ -13,6 +13,7 @@ class SftpTransport:
     """See `fastrr.transports.base.Transport`."""
 
     name = "sftp"
+    wire_bytes: int | None = None
 
     def send(
         self, host: Host, items: Sequence[Item], sent: Callable[[int], None]

@@ -26,6 +26,7 @@ class StreamTransport:
     """See `fastrr.transports.base.Transport`."""
 
     name = "stream"
+    wire_bytes: int | None = None
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 
 import pytest
 from conftest import Controller
@@ -68,6 +69,8 @@ def test_a_change_in_a_large_file_goes_by_rsync_and_the_old_file_is_left_whole(
     assert second.status == 0, second
     assert by(second) == ["1 rsync", "1 stream"]
     assert_there(host, controller)
+    # What is told to have been sent is what went out, not what the files amount to.
+    assert re.search(r"^host1 +2 +0 +\d+(\.\d+)? kB ", second.stdout, re.MULTILINE)
     # Whoever had the old file open, or another name for it, still has it as it was.
     assert host.sh("stat -c %h kept work/d/large").split() == ["1", "1"]
     assert host.run("cmp kept work/d/large").status == 1

@@ -775,3 +775,17 @@ def test_a_tree_below_the_root_directory_is_held_in_it() -> None:
         ("/.fastrr-r1/new/empty", "/new/empty"),
         ("/.fastrr-r1/new/sub", "/new/sub"),
     }
+
+
+def test_what_is_made_anew_while_it_is_removed_is_removed_again(box: Box) -> None:
+    files = [File(f"{box.home}/a"), File(f"{box.home}/new/b")]
+    held = tree_for(box, files)
+    prepare(box, held)
+    send(files, held)
+    holding = held[0].holding
+    # What was receiving goes on for a moment, in the background.
+    again = f"(sleep 0.2; mkdir -p {holding}/new && echo late >{holding}/new/b) &"
+    receiving = subprocess.Popen(["sh", "-c", again])
+    receiving.wait()
+    box.ask(discard_script(held))
+    assert names_below(box.home) == set()

@@ -20,6 +20,8 @@ def test_progress_is_told_once_whatever_the_pieces(cut: int) -> None:
     for start in range(0, len(output), cut):
         progress.hear(output[start : start + cut])
     progress.hear(b"")
+    progress.hear(b"\nsent 4321 bytes  received 99 bytes  8840.00 bytes/sec\ntotal size is 9\n")
+    assert progress.wire_bytes == 4321
     assert sum(counts) == 100663299
     assert min(counts) == 0
 
