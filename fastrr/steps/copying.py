@@ -14,7 +14,7 @@ from fastrr.errors import CommandFailed, HostError, Interrupted
 from fastrr.events import Event, Sent
 from fastrr.hosts.base import ANSWER_WITHIN_S, SLOWEST_READ_BYTES_S, ask
 from fastrr.install import Held, InstallFailure
-from fastrr.model import Algorithm, Copy, CopyReason, Signature
+from fastrr.model import Algorithm, Copy, Signature
 from fastrr.probe import HostFacts
 from fastrr.requests import CopyReport
 from fastrr.steps.context import Context
@@ -118,9 +118,7 @@ def _amount(files: int, size: int) -> str:
 
 def _basis(copy: Copy) -> Basis | None:
     """The file in which rsync may look for what is there already."""
-    if copy.replaces is None or copy.reason is CopyReason.ALWAYS:  # which means: all of it
-        return None
-    return Basis(copy.destination, copy.replaces)
+    return None if copy.replaces is None else Basis(copy.destination, copy.replaces)
 
 
 def _send_share(

@@ -33,7 +33,7 @@ class Item:
     """Absolute temporary path on the host; its directory exists."""
     size: int
     basis: Basis | None = None
-    """The changed file that it will replace, if there is one; it is left as it is."""
+    """The file that it will replace, if there is one; it is left as it is."""
 
 
 class Transport(Protocol):

@@ -2,10 +2,10 @@
 
 The rule of ``--transport auto``:
 
-1. A file that changed goes by **rsync** where it and the file it replaces have `DELTA_FROM_BYTES`
-   or more each, both ends have rsync and this one has the OpenSSH client. Below that size sending
-   all of it is as quick, even at 100 Mbit/s, as rsync's own connection and its looking for what
-   is the same (docs/benchmarks.md).
+1. A file that replaces another goes by **rsync** where both have `DELTA_FROM_BYTES` or more, both
+   ends have rsync and this one has the OpenSSH client. Below that size sending all of it is as
+   quick, even at 100 Mbit/s, as rsync's own connection and its looking for what is the same
+   (docs/benchmarks.md).
 2. Everything else goes by **stream**: one tar stream, where the host has tar.
 3. Where it has none: **sftp**.
 """
@@ -54,7 +54,7 @@ def choose(
     )
     rest = tuple(n for n in everything if n not in set(delta))
     shares = (
-        Share("rsync", delta, "large files that changed, and both ends have rsync", rest_by),
+        Share("rsync", delta, "large files that replace others, and both ends have rsync", rest_by),
         Share(rest_by, rest, why),
     )
     return tuple(share for share in shares if share.numbers)
