@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 AT_REST_S = 2.0
 KEEP_DAYS = 90
 BUSY_TIMEOUT_S = 5.0
+_AT_ONCE = 500
+"""Values in one query: SQLite takes 999 or more (SQLITE_LIMIT_VARIABLE_NUMBER)."""
 
 TRUSTED_FILE_SYSTEMS = frozenset(
     {"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "jfs", "overlay", "reiserfs", "xfs"}
@@ -201,8 +203,12 @@ class Ledger:
             name = os.fsdecode(path)
             found[name] = LocalEntry(name, _parsed(signature), sha1)
 
-        query = "SELECT path, signature, sha1, seal FROM local WHERE path = ?"
-        self._read(query, ((os.fsencode(path),) for path in paths), take)
+        wanted = [os.fsencode(path) for path in paths]
+        for start in range(0, len(wanted), _AT_ONCE):
+            some = wanted[start : start + _AT_ONCE]
+            places = ",".join("?" * len(some))
+            query = f"SELECT path, signature, sha1, seal FROM local WHERE path IN ({places})"  # noqa: S608
+            self._read(query, [some], take)
         return found
 
     def store_local(self, entries: Sequence[LocalEntry]) -> None:
@@ -211,7 +217,7 @@ class Ledger:
         self._write("INSERT OR REPLACE INTO local VALUES (?, ?, ?, ?, ?)", rows)
 
     def _read(
-        self, query: str, keys: Iterable[tuple[object, ...]], take: Callable[..., None]
+        self, query: str, keys: Iterable[Sequence[object]], take: Callable[..., None]
     ) -> None:
         with self._open() as connection:
             if connection is not None:

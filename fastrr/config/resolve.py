@@ -27,6 +27,7 @@ from fastrr.model import (
     HostPlan,
     SourceFile,
 )
+from fastrr.shell import parent
 from fastrr.state import directory_name
 
 MAX_NAME_BYTES = 200
@@ -78,14 +79,24 @@ class _HostParts:
     def files_needed_as_directories(self) -> Iterator[tuple[FileTarget, str]]:
         """Yield each file whose place should be a directory, too, and what needs that."""
         seen: set[str] = set()
-        needs = [(path, path) for path in self.directories]
-        for directory, needed_by in [*needs, *((dirname(where), where) for where in self.files)]:
+        needed = {path: path for path in self.directories}
+        for where in self.files:
+            needed.setdefault(parent(where), where)
+        for directory, needed_by in needed.items():
             above = directory
             while above not in seen and above not in ("/", ".", ""):
                 seen.add(above)
                 if above in self.files:
                     yield self.files[above], needed_by
                 above = dirname(above)
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """Files and directories of a component that was the first of its host."""
+
+    files: dict[str, FileTarget]
+    directories: dict[str, None]
 
 
 class _Resolver:
@@ -98,6 +109,8 @@ class _Resolver:
         self._looked_at: dict[str, SourceFile | str | None] = {}
         self._local_paths: dict[str, str] = {}
         self._targets: dict[tuple[str, str], FileTarget] = {}
+        self._placed: dict[object, _Placed] = {}
+        """Where all files of a component go: a template's are the same on every host."""
         self._hosts: dict[str, _HostParts] = defaultdict(_HostParts)
 
     def resolve(self) -> Deployment:
@@ -212,6 +225,24 @@ class _Resolver:
         wrong: Callable[[str], None],
     ) -> None:
         """Add the component's files and directories to its host's."""
+        wanted = (base_dir, tuple(component.files.items()), tuple(component.dirs))
+        if not parts.files and (placed := self._placed.get(wanted)) is not None:
+            parts.files.update(placed.files)
+            parts.owners.update(dict.fromkeys(placed.files, component))
+            parts.directories.update(placed.directories)
+            return
+        first_of_host, problems = not (parts.files or parts.directories), len(self.problems)
+        self._place_each(component, base_dir, parts, wrong)
+        if base_dir is not None and first_of_host and len(self.problems) == problems:
+            self._placed[wanted] = _Placed(dict(parts.files), dict(parts.directories))
+
+    def _place_each(
+        self,
+        component: Component,
+        base_dir: str | None,
+        parts: _HostParts,
+        wrong: Callable[[str], None],
+    ) -> None:
         base = "" if base_dir is None else base_dir
         own = _HostParts()
         for key, value in component.files.items():

@@ -60,7 +60,7 @@ def _hosts(lab: Lab) -> str:
     rsync = host.sh("rsync --version | head -n 1 | tr -s ' ' | cut -d ' ' -f 3").strip()
     return (
         f"containers of Docker {engine} with a network of their own, home directories on volumes "
-        f"({home}), rsync {rsync}"
+        f"({home}; small files that are new or replaced: tmpfs), rsync {rsync}"
     )
 
 

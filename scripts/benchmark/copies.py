@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from benchmark.lab import KIB, LIMIT_S, Failed, Lab, Reach, TooSlow
+from benchmark.lab import IN_MEMORY, KIB, LIMIT_S, Failed, Lab, Reach, TooSlow
 from benchmark.results import Line
 from benchmark.tools import Job, Tool
 
@@ -45,6 +45,8 @@ class Copying:
     rounds: int
     unchanged: bool = False
     """Nothing may be copied."""
+    in_memory: bool = False
+    """Into a tmpfs: what a disk costs is the same for all tools, and differs from run to run."""
     during: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext
     """Opened around the rounds, not around their preparation."""
     after_run: Callable[[Tool], None] = lambda _: None
@@ -68,9 +70,11 @@ def measure(lab: Lab, copying: Copying) -> tuple[Line, ...]:
 
     A tool that fails has a note in place of figures. What is on the hosts is checked once.
     """
-    clear(copying.reach)
+    place = IN_MEMORY if copying.in_memory else ""
+    clear(copying.reach, f"{place}bench-*")
     all_runs = [
-        _Runs(Job(lab, copying.tree, tool.slug, copying.reach), tool) for tool in copying.tools
+        _Runs(Job(lab, copying.tree, place + tool.slug, copying.reach), tool)
+        for tool in copying.tools
     ]
     if copying.before is not Before.NOTHING:
         _fill(all_runs, warm=copying.unchanged)
@@ -81,17 +85,20 @@ def measure(lab: Lab, copying: Copying) -> tuple[Line, ...]:
             for runs in all_runs:
                 if not runs.over:
                     _one_run(copying, runs, number)
-    clear(copying.reach)
+    clear(copying.reach, f"{place}bench-*")
     return tuple(Line(runs.tool.name, tuple(runs.seconds), runs.note) for runs in all_runs)
 
 
-def clear(reach: Reach, directory: str = "bench-*") -> None:
+def clear(reach: Reach, directory: str) -> None:
     """Have these directories out of the way.
 
     Small files are only put aside, until the hosts go: to make files after others have been
     removed costs ext4 several times as much for the next minutes (it looks for inodes that were
     not in use recently, ext4/ialloc.c), and whoever comes next would pay for it.
     """
+    if directory.startswith(IN_MEMORY):
+        reach.on_all(f"rm -rf {directory}")
+        return
     reach.on_all(
         f"mkdir -p .aside && for d in {directory}; do"
         " [ ! -e $d ] || mv $d .aside/$d-$(date +%s%N); done;"
@@ -138,7 +145,7 @@ def _one_run(copying: Copying, runs: _Runs, number: int) -> None:
             runs.seconds.append(done.seconds)
         copying.after_run(tool)
     if copying.before is Before.NOTHING:
-        clear(copying.reach, tool.slug)
+        clear(copying.reach, job.to)
 
 
 @contextlib.contextmanager

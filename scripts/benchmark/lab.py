@@ -30,6 +30,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 LIMIT_S = 1800.0
 KIB = 1 << 10
 MIB = 1 << 20
+IN_MEMORY = "memory/"
+"""A directory of every host's home that is in memory; see `Copying.in_memory`."""
 
 DIGEST_OF_TREE = "find . -type f | LC_ALL=C sort | xargs sha1sum | sha1sum"
 """Names and contents of the files below a directory, as one digest. (The names are plain.)"""
@@ -256,6 +258,7 @@ def open_lab() -> Iterator[Lab]:
         if isinstance(bed, DockerBed):
             # The root of containers may be a file system whose times fastrr does not trust.
             bed.options["mounts"] = [docker.types.Mount(DockerHost.home, None)]  # a new one each
+            bed.options["tmpfs"] = {f"{DockerHost.home}/{IN_MEMORY}": "mode=1777"}
             if shutil.which("ansible", path=PATH):
                 bed.options["image"] = _image_with_python()
         try:
