@@ -163,7 +163,7 @@ def _add_running(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--transport", choices=TRANSPORTS, default=TRANSPORTS[0],
-        help="how to send files (default: auto: rsync for what changed in large files, else one "
+        help="how to send files (default: auto: rsync for large files that replace others, else one "
         "stream a host, else sftp)",
     )  # fmt: skip
     group.add_argument(
