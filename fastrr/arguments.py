@@ -163,8 +163,8 @@ def _add_running(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--transport", choices=TRANSPORTS, default=TRANSPORTS[0],
-        help="how to send files (default: auto: rsync for large files that replace others, else one "
-        "stream a host, else sftp)",
+        help="how to send files (default: auto: rsync for large files that replace others, else "
+        "one stream a host, else sftp)",
     )  # fmt: skip
     group.add_argument(
         "--rehash", action="store_true",
