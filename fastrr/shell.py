@@ -85,7 +85,8 @@ def parent(path: str) -> str:
 
     The path is in the form of `fastrr.model`: no double slashes, none at the end.
     """
-    return path[: path.rfind("/")] or path[: path.find("/") + 1]
+    directory, slash, _ = path.rpartition("/")
+    return directory or slash
 
 
 def common_directory(paths: Sequence[str]) -> str:

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from posixpath import dirname
+
 import pytest
 from testbed.shells import Box
 
-from fastrr.shell import SHELL_COMMAND, here_document, join, quote, script, to_bytes, to_text
+from fastrr.shell import (
+    SHELL_COMMAND,
+    here_document,
+    join,
+    parent,
+    quote,
+    script,
+    to_bytes,
+    to_text,
+)
 
 AWKWARD = (
     "",
@@ -170,3 +181,19 @@ def test_half_a_script_does_nothing(box: Box) -> None:
 def test_a_script_of_three_megabytes_is_read_whole(box: Box) -> None:
     asked = script(f"printf %s {quote('é x' * 750_000)} | wc -c\n")
     assert int(box.ask(asked)) == 750_000 * 4
+
+
+@pytest.mark.parametrize(
+    ("path", "directory"),
+    [
+        ("/a/b", "/a"),
+        ("/a", "/"),
+        ("/", "/"),
+        ("./a", "."),
+        ("./a/b", "./a"),
+        ("abc", ""),
+        ("", ""),
+    ],
+)
+def test_the_directory_of_a_path_is_what_dirname_says(path: str, directory: str) -> None:
+    assert parent(path) == dirname(path) == directory

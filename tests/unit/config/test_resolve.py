@@ -223,6 +223,11 @@ def test_components_may_share_a_file(directory: Path) -> None:
     assert len(plan.files) == 1
 
 
+def test_names_that_begin_alike_are_no_conflict_in_a_temporary_base_dir(directory: Path) -> None:
+    (fresh,) = host_plan(directory, component(base_dir=None, files={"a": "ab", "b": "abc"})).fresh
+    assert [target.destination for target in fresh.files] == ["ab", "abc"]
+
+
 def test_a_link_is_copied_as_what_it_leads_to(directory: Path) -> None:
     (directory / "link").symlink_to("a")
     deployment = resolve(directory, component(files={"link": "x"}))
