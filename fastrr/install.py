@@ -29,7 +29,7 @@ from enum import Enum
 from posixpath import basename, join
 
 from fastrr.model import Algorithm, Copy
-from fastrr.probe import HostFacts
+from fastrr.probe import HASHER, HostFacts
 from fastrr.shell import (
     Script,
     below,
@@ -131,6 +131,11 @@ def hold(
     return tuple(held)
 
 
+def holding_directories(held: Sequence[Held]) -> list[str]:
+    """Return the holding directories that the held files are in."""
+    return list(dict.fromkeys(h.holding for h in held))
+
+
 def _trees(copies: Sequence[Copy], ancestors: Mapping[str, str]) -> dict[str, str]:
     """Return the topmost new directory of each new directory that gets files.
 
@@ -198,7 +203,7 @@ class Preparation:
     def of(
         cls, base_dirs: Sequence[str], directories: Sequence[str], held: Sequence[Held]
     ) -> Preparation:
-        holding = tuple(dict.fromkeys(h.holding for h in held))
+        holding = tuple(holding_directories(held))
         trees = {h.tree: h.holding for h in held if h.tree is not None}
         wanted: dict[str, None] = {}
         inside = {parent(h.path): parent(h.copy.destination) for h in held if h.tree is not None}
@@ -246,12 +251,7 @@ def parse_prepared(preparation: Preparation, body: bytes) -> dict[str, str]:
 
 _FINISH = r"""
 export LC_ALL=C
-if command -v openssl >/dev/null; then
-    hasher='openssl dgst -sha1 -r'
-else
-    hasher='sha1sum -b'
-fi
-spread() {
+{hasher}spread() {
     first=$1
     shift
     tee -- "$@" <"$first" >/dev/null
@@ -286,7 +286,7 @@ left() {
         [ -f "$path" ] && printf 'left at %s\n' "$path"
     done
 }
-"""
+""".replace("{hasher}", HASHER)
 
 _VERIFY = r"""
 cd -- {common} || exit 1
@@ -334,7 +334,7 @@ def finish_script(held: Sequence[Held], gmac_key: bytes) -> Script:
                 keyed = (str(n), h.digest.upper(), f"{h.copy.mode:o}", h.path)
                 lines.append(f"keyed {join_words(keyed)}\n")
         lines.extend(_move_lines([h for _, h in plain]))
-    holding = list(dict.fromkeys(h.holding for h in held))
+    holding = holding_directories(held)
     lines.extend(f"rmdir -- {join_words(chunk)} 2>/dev/null\n" for chunk in _chunks(holding))
     inside = dict.fromkeys(parent(h.path) for h in held)
     lines.extend(f"left {quote(directory)}\n" for directory in inside)
@@ -435,7 +435,7 @@ def discard_script(held: Sequence[Held]) -> Script:
     What was receiving may live on for a moment, and make anew what has just been removed: it is
     over when nothing has come back for a while.
     """
-    holding = list(dict.fromkeys(h.holding for h in held))
+    holding = holding_directories(held)
     lines = ["remove() {\n    found=\n"]
     lines.extend(f"    [ ! -e {quote(directory)} ] || found=yes\n" for directory in holding)
     lines.extend(f"    rm -rf -- {join_words(chunk)} 2>/dev/null\n" for chunk in _chunks(holding))

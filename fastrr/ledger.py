@@ -161,7 +161,7 @@ class Ledger:
             found[os.fsdecode(path)] = RemoteEntry(_parsed(signature), sha1, machine)
 
         query = "SELECT path, machine, signature, sha1, seal FROM remote WHERE host = ?"
-        self._read(query, [(host,)], take)
+        self._read([(query, (host,))], take)
         return found
 
     def store_remote(self, host: str, entries: Mapping[str, RemoteEntry]) -> None:
@@ -181,7 +181,7 @@ class Ledger:
             found.append(Listing(digest, contents, machine))
 
         query = "SELECT machine, digest, contents, seal FROM listing WHERE host = ? AND files = ?"
-        self._read(query, [(host, files)], take)
+        self._read([(query, (host, files))], take)
         return found[0] if found else None
 
     def store_listing(self, host: str, files: str, listing: Listing) -> None:
@@ -204,11 +204,9 @@ class Ledger:
             found[name] = LocalEntry(name, _parsed(signature), sha1)
 
         wanted = [os.fsencode(path) for path in paths]
-        for start in range(0, len(wanted), _AT_ONCE):
-            some = wanted[start : start + _AT_ONCE]
-            places = ",".join("?" * len(some))
-            query = f"SELECT path, signature, sha1, seal FROM local WHERE path IN ({places})"  # noqa: S608
-            self._read(query, [some], take)
+        some = [wanted[start : start + _AT_ONCE] for start in range(0, len(wanted), _AT_ONCE)]
+        query = "SELECT path, signature, sha1, seal FROM local WHERE path IN ({})"
+        self._read(((query.format(",".join("?" * len(part))), part) for part in some), take)
         return found
 
     def store_local(self, entries: Sequence[LocalEntry]) -> None:
@@ -217,12 +215,12 @@ class Ledger:
         self._write("INSERT OR REPLACE INTO local VALUES (?, ?, ?, ?, ?)", rows)
 
     def _read(
-        self, query: str, keys: Iterable[Sequence[object]], take: Callable[..., None]
+        self, queries: Iterable[tuple[str, Sequence[object]]], take: Callable[..., None]
     ) -> None:
         with self._open() as connection:
             if connection is not None:
-                for key in keys:
-                    for row in connection.execute(query, key):
+                for query, values in queries:
+                    for row in connection.execute(query, values):
                         take(*row)
 
     def _write(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:

@@ -130,6 +130,14 @@ echo "== df"
 )
 """
 
+HASHER = r"""if command -v openssl >/dev/null; then
+    hasher='openssl dgst -sha1 -r'
+else
+    hasher='sha1sum -b'
+fi
+"""
+"""Sets ``$hasher`` to what prints the SHA-1 of files: openssl, the fastest, if it is there."""
+
 _FORMAT = r"""
 hashing={hashing}
 format='%f %s %.9Y %.9Z %i %d'
@@ -137,12 +145,7 @@ format='%f %s %.9Y %.9Z %i %d'
 *.?????????) ;;
 *) format='%f %s %Y %Z %i %d' ;;
 esac
-if command -v openssl >/dev/null; then
-    hasher='openssl dgst -sha1 -r'
-else
-    hasher='sha1sum -b'
-fi
-inspect() {
+{hasher}inspect() {
     number=$1 size=$2 target=$3 link=
     if [ -L "$3" ]; then
         # The dot keeps newlines at the end of the name.
@@ -163,7 +166,7 @@ inspect() {
         echo "missing"
     fi
 }
-"""
+""".replace("{hasher}", HASHER)
 
 _LIST = r"""
 echo "== listing"

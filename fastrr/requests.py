@@ -24,8 +24,6 @@ class Checked:
     """``pid.name`` of the earlier sessions of the run's name; none with ``--no-kill``."""
     unsettled: tuple[str, ...] = ()
     """Sources whose SHA-1 decides whether they are copied."""
-    abilities: frozenset[Algorithm] = frozenset()
-    """How copies can be verified there."""
     contents: str = ""
     """Of all files of the plan, where they are known to be as they were: see `delta.contents`.
     Then all sources are unsettled, if theirs are not the same."""

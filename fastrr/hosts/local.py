@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from fastrr.errors import CommandFailed, ConnectionFailed, ConnectionLost
 from fastrr.hosts.base import Completed, Feed, FileSender, took_too_long
-from fastrr.hosts.process import feed, kill, killed_after, start
+from fastrr.hosts.process import feed, kill, killed_after, pipes, start
 from fastrr.shell import SHELL_COMMAND, Script
 
 
@@ -99,10 +99,7 @@ def _talk(
     process: subprocess.Popen[bytes], data: bytes, on_line: Callable[[bytes], None]
 ) -> tuple[bytes, bytes]:
     """Send the script and read both outputs to their end."""
-    stdin, stdout, stderr = process.stdin, process.stdout, process.stderr
-    assert stdin is not None
-    assert stdout is not None
-    assert stderr is not None
+    stdin, stdout, stderr = pipes(process)
     lines: list[bytes] = []
     errors: list[bytes] = []
     reader = threading.Thread(target=lambda: errors.append(stderr.read()), daemon=True)

@@ -62,16 +62,21 @@ def start(command: list[str], environment: dict[str, str] | None = None) -> subp
     )
 
 
+def pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes], IO[bytes]]:
+    """Return the standard streams of a process that was begun by `start`."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    return process.stdin, process.stdout, process.stderr
+
+
 def feed(process: subprocess.Popen[bytes], write: Callable[[Feed], None]) -> tuple[bytes, bytes]:
     """Let ``write`` write the standard input while both outputs are read; return these.
 
     The process may end before it has read all; its status says what that means. What ``write``
     raises ends the process.
     """
-    stdin, stdout, stderr = process.stdin, process.stdout, process.stderr
-    assert stdin is not None
-    assert stdout is not None
-    assert stderr is not None
+    stdin, stdout, stderr = pipes(process)
     heard: dict[str, bytes] = {}
     readers = [
         threading.Thread(target=lambda: heard.update(stdout=stdout.read()), daemon=True),
@@ -96,10 +101,7 @@ def hear_out(process: subprocess.Popen[bytes], hear: Callable[[bytes], None]) ->
 
     The process gets no input. What ``hear`` raises ends it.
     """
-    stdin, stdout, stderr = process.stdin, process.stdout, process.stderr
-    assert stdin is not None
-    assert stdout is not None
-    assert stderr is not None
+    stdin, stdout, stderr = pipes(process)
     errors: list[bytes] = []
     reader = threading.Thread(target=lambda: errors.append(stderr.read()), daemon=True)
     reader.start()

@@ -41,7 +41,6 @@ class Findings:
             self.facts.account,
             self.sessions if settings.kill_first and not settings.copy_only else (),
             tuple({copy.source for copy, _ in self.draft.unsettled}),
-            install.abilities(self.facts),
             self.seen.listing.contents if self.seen.listing else "",
             self.draft.decision.problems,
         )

@@ -167,7 +167,7 @@ def _abandon(context: Context, held: Sequence[Held]) -> None:
     try:
         context.host.run(install.discard_script(held), limit_s=ANSWER_WITHIN_S)
     except HostError as error:
-        directories = list(dict.fromkeys(h.holding for h in held))
+        directories = install.holding_directories(held)
         more = f" and {len(directories) - 1} more like it" if len(directories) > 1 else ""
         context.log(
             logging.WARNING,
