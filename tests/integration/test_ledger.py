@@ -486,7 +486,7 @@ def test_relative_paths_of_two_accounts_are_two_files(
     here(REWRITE.format(place.controller.directory / "f", OTHER))
     for user in ("tester", "csh-user"):
         assert place.deploy("--user", user) == (1, 0)
-        assert place.host.sh(f"cat /home/{user}/work/f", user="root") == OTHER
+        assert place.host.sh(f"cat ~{user}/work/f", user="root") == OTHER
 
 
 def test_two_configs_that_disagree_both_get_what_they_want(place: Place) -> None:
