@@ -1,255 +1,61 @@
-"""Putting new content in place: the scripts before and after a transport, and their parsers.
+"""Putting new content in place: the script after a transport, and the parser of what it says.
 
-Pure. For every directory that gets files a *holding directory* ``.fastrr-RUN`` is made inside it,
-readable by nobody else; a transport writes each file there. Directories that do not exist yet are
-made there, too, in the holding directory of the nearest parent that does: a whole *tree* of new
-directories and files is put in place by one rename. Then one script
+Pure. When a transport has written the files to where they are *held* (see `fastrr.holding`), one
+script
 
 1. gives content that is wanted at several places to all of them, from the one that was sent;
 2. computes a digest of every held file and compares it with the source's: XXH128 where the host
    has ``xxhsum``, else GMAC with OpenSSL 3 for large files, else SHA-1 (see `fastrr.digests`);
-3. sets the permissions of those that are right;
-4. renames them into the directory, one ``mv`` a directory or a tree, and removes the holding
-   directory. Should somebody else have made a tree's directory meanwhile, the files of the tree
-   are put into it.
+3. sets the permissions of those that are right, where the transport has not;
+4. renames them into their directory: one ``mv`` a directory or a tree, or one ``perl`` for all
+   where there are many directories; and removes the holding directories. Should somebody else have
+   made a tree's directory meanwhile, the files of the tree are put into it.
 
 A destination is thus at every moment the old file or the new one (rename(2) within one directory;
 ln and tar would unlink first). A file that fails is left as it was, is removed from the holding
 directory and is reported; the others go on. Nothing is guaranteed for power failures: there is no
 fsync.
+
+The script comes in two forms: by itself (`finish_script`), or as a `Parcel` in the same tar stream
+as the files, which is unpacked and run by one command: that spares a host the starting of a dozen
+processes, and a far one several round trips.
 """
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from posixpath import basename, join
 
-from fastrr.model import Algorithm, Copy
-from fastrr.probe import HASHER, HostFacts
+from fastrr.holding import Held, chunks, holding_directories
+from fastrr.model import Algorithm
+from fastrr.probe import HASHER
 from fastrr.shell import (
     Script,
     below,
     common_directory,
     fits_a_line,
     here_document,
+    is_plain,
     parent,
     quote,
     script,
+    to_bytes,
     to_text,
 )
 from fastrr.shell import join as join_words
 
+CONTROL = ".fastrr-control"
+"""In a holding directory: the directory that a parcel's script comes in."""
 
-def holding_directory(directory: str, run_id: str) -> str:
-    """Return the name under which new files for ``directory`` are kept until they are verified."""
-    return join(directory, f".fastrr-{run_id}")
-
-
-GMAC_FROM_BYTES = 1 << 22
-"""From here a process for one file pays: openssl's GMAC is 4 times as fast as its SHA-1."""
-
-
-XXH128_SINCE = (0, 8)
-"""Earlier versions of ``xxhsum`` compute another digest by that name (Ubuntu 20.04 has 0.7.3)."""
-
-
-def abilities(facts: HostFacts) -> frozenset[Algorithm]:
-    """Return the algorithms that copies to a host can be verified by."""
-    able = {Algorithm.SHA1}
-    if (version := re.search(r"(\d+)\.(\d+)", facts.xxhsum)) and (
-        (int(version[1]), int(version[2])) >= XXH128_SINCE
-    ):
-        able.add(Algorithm.XXH128)
-    if facts.openssl.startswith("OpenSSL 3"):
-        able.add(Algorithm.GMAC)
-    return frozenset(able)
-
-
-def algorithm(copy: Copy, able: frozenset[Algorithm]) -> Algorithm:
-    """Return the fastest algorithm for verifying ``copy``, of those a host is able to."""
-    if not fits_a_line(copy.destination):
-        return Algorithm.SHA1  # the slow way knows no other
-    if Algorithm.XXH128 in able:
-        return Algorithm.XXH128
-    if Algorithm.GMAC in able and copy.size >= GMAC_FROM_BYTES:
-        return Algorithm.GMAC
-    return Algorithm.SHA1
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A copy, the temporary path its content is written to, and its expected digest in hex."""
-
-    copy: Copy
-    holding: str
-    """The holding directory it is in, perhaps some directories deeper."""
-    path: str
-    algorithm: Algorithm
-    digest: str
-    same_as: str | None = None
-    """Path of the held file that is sent in place of this one: the content is the same."""
-    tree: str | None = None
-    """The topmost of the new directories that its destination is in, where it is put in place
-    with them."""
-
-
-def hold(
-    copies: Sequence[Copy],
-    digests: Mapping[Algorithm, Mapping[str, str]],
-    able: frozenset[Algorithm],
-    run_id: str,
-    ancestors: Mapping[str, str] | None = None,
-) -> tuple[Held, ...]:
-    """Give each copy its temporary path; content that occurs twice is marked to be sent once.
-
-    ``ancestors`` has, for each directory that does not exist, the nearest parent that does.
-    """
-    trees = _trees(copies, ancestors or {})
-    destinations = {copy.destination for copy in copies}
-    sent: dict[tuple[Algorithm, str], str] = {}
-    held = []
-    for number, copy in enumerate(copies):
-        name = basename(copy.destination)
-        if not fits_a_line(copy.destination):
-            name = f"odd-{number}"
-            while join(parent(copy.destination), name) in destinations:
-                name += "_"
-        directory = parent(copy.destination)
-        tree = trees.get(directory)
-        above = directory if tree is None else parent(tree)
-        holding = holding_directory(above, run_id)
-        path = _moved(join(directory, name), above, holding)
-        by = algorithm(copy, able)
-        digest = digests[by][copy.source]
-        first = sent.setdefault((by, digest), path)
-        same_as = None if first == path else first
-        held.append(Held(copy, holding, path, by, digest, same_as, tree))
-    return tuple(held)
-
-
-def holding_directories(held: Sequence[Held]) -> list[str]:
-    """Return the holding directories that the held files are in."""
-    return list(dict.fromkeys(h.holding for h in held))
-
-
-def _trees(copies: Sequence[Copy], ancestors: Mapping[str, str]) -> dict[str, str]:
-    """Return the topmost new directory of each new directory that gets files.
-
-    Trees that have names which do not fit a line are left out: these are put in place one by one.
-    """
-    trees: dict[str, str] = {}
-    for directory in dict.fromkeys(parent(copy.destination) for copy in copies):
-        if (ancestor := ancestors.get(directory)) is not None:
-            first = directory[len(ancestor.rstrip("/")) + 1 :].partition("/")[0]
-            trees[directory] = join(ancestor, first)
-    odd = {
-        trees.get(parent(copy.destination)) for copy in copies if not fits_a_line(copy.destination)
-    }
-    return {directory: tree for directory, tree in trees.items() if tree not in odd}
-
-
-def _moved(path: str, directory: str, to: str) -> str:
-    """Return the path that what is in ``directory`` has when it is in ``to``."""
-    return join(to, path[len(directory.rstrip("/")) + 1 :])
-
-
-_CHECK_MADE = r"""
-failed() {
-    printf '%s %s' "$1" "$2" | tr '\n' ' '
-    echo
-}
-anew() {
-    said=$(mkdir -m 700 -- "$2" 2>&1) || failed "$1" "$said"
-}
-made() {
-    [ -d "$2" ] || said=$(mkdir -p -- "$2" 2>&1) || failed "$1" "$said"
-}
-held() {
-    [ -d "$2" ] || said=$(mkdir -m 700 -- "$2" 2>&1) || failed "$1" "$said"
-}
-"""
-
+PERL_FROM_DIRECTORIES = 4
+"""From here one ``perl`` is quicker than a ``mv`` for each directory."""
 
 STALE_AFTER_MINUTES = 24 * 60
 
-_REMOVE_STALE = rf"""
-remove_stale() {{
-    # What runs left that were killed: a process is spent only if there is something.
-    for path in "$1"/.fastrr-*; do
-        [ -d "$path" ] && find "$path" -prune -mmin +{STALE_AFTER_MINUTES} -exec rm -rf -- {{}} \;
-    done 2>/dev/null
-}}
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Preparation:
-    """The directories that must be there before content can be sent."""
-
-    base_dirs: tuple[str, ...] = ()
-    """Temporary base_dirs: made anew, for nobody else to read; an error if they exist."""
-    directories: tuple[str, ...] = ()
-    """Made with all their parents, where they are missing."""
-    holding: tuple[str, ...] = ()
-    """Holding directories: made anew, for nobody else to read."""
-    inside: tuple[tuple[str, str], ...] = ()
-    """Directories of trees, made in holding directories: where, and where they will be."""
-
-    @classmethod
-    def of(
-        cls, base_dirs: Sequence[str], directories: Sequence[str], held: Sequence[Held]
-    ) -> Preparation:
-        holding = tuple(holding_directories(held))
-        trees = {h.tree: h.holding for h in held if h.tree is not None}
-        wanted: dict[str, None] = {}
-        inside = {parent(h.path): parent(h.copy.destination) for h in held if h.tree is not None}
-        for path in (*directories, *map(parent, holding)):
-            if tree := next((t for t in trees if path == t or path.startswith(t + "/")), None):
-                inside[_moved(path, parent(tree), trees[tree])] = path
-            else:
-                wanted[path] = None
-        return cls(tuple(base_dirs), tuple(wanted), holding, tuple(inside.items()))
-
-
-def prepare_script(preparation: Preparation) -> Script:
-    """Return the script that makes the directories of ``preparation``.
-
-    One ``mkdir`` makes many; only what is then not there is tried again, to hear why.
-    """
-    base_dirs, wanted = preparation.base_dirs, preparation.directories
-    holding = preparation.holding
-    inside = [path for path, _ in preparation.inside]
-    lines = [_CHECK_MADE]
-    lines += [f"anew {n} {quote(path)}\n" for n, path in enumerate(base_dirs)]
-    lines += [f"mkdir -p -- {join_words(chunk)} 2>/dev/null\n" for chunk in _chunks(wanted)]
-    lines += [f"mkdir -m 700 -- {join_words(chunk)} 2>/dev/null\n" for chunk in _chunks(holding)]
-    lines += [f"mkdir -p -- {join_words(chunk)} 2>/dev/null\n" for chunk in _chunks(inside)]
-    lines += [f"made {n} {quote(path)}\n" for n, path in enumerate(wanted, len(base_dirs))]
-    first = len(base_dirs) + len(wanted)
-    lines += [f"held {n} {quote(path)}\n" for n, path in enumerate(holding, first)]
-    lines += [f"made {n} {quote(path)}\n" for n, path in enumerate(inside, first + len(holding))]
-    directories = (quote(parent(path)) for path in holding)
-    lines += [_REMOVE_STALE, *(f"remove_stale {directory}\n" for directory in directories)]
-    return script("".join((*lines, "true\n")))
-
-
-def parse_prepared(preparation: Preparation, body: bytes) -> dict[str, str]:
-    """Return, for each directory that could not be made, what ``mkdir`` said."""
-    paths = [*preparation.base_dirs, *preparation.directories]
-    paths += [parent(path) for path in preparation.holding]
-    paths += [path for _, path in preparation.inside]
-    failures: dict[str, str] = {}
-    for line in filter(None, to_text(body).split("\n")):
-        number, _, message = line.partition(" ")
-        failures.setdefault(paths[int(number)], message.strip())
-    return failures
-
-
-_FINISH = r"""
+_FUNCTIONS = r"""
 export LC_ALL=C
 {hasher}spread() {
     first=$1
@@ -286,88 +92,225 @@ left() {
         [ -f "$path" ] && printf 'left at %s\n' "$path"
     done
 }
-""".replace("{hasher}", HASHER)
+now() {
+    if [ -r /proc/uptime ]; then
+        read -r up idle </proc/uptime
+        echo "clock $up"
+    fi
+}
+remove_stale() {
+    # What runs left that were killed: a process is spent only if there is something.
+    for path in "$1"/.fastrr-*; do
+        [ -d "$path" ] && find "$path" -prune -mmin +{stale} -exec rm -rf -- {} \;
+    done 2>/dev/null
+}
+now
+""".replace("{hasher}", HASHER).replace("{stale}", str(STALE_AFTER_MINUTES))
 
 _VERIFY = r"""
 cd -- {common} || exit 1
-cat >"$scratch/held" {held}
-[ "$(wc -l <"$scratch/held")" -eq {count} ] || exit 1
-cut -d ' ' -f 4- "$scratch/held" | tr '\n' '\0' | xargs -0 {hasher} | awk '
+xargs -0 {hasher} <"$scratch/names-{by}" | awk -v count={count} '
     NR == FNR {
         path = substr($0, length($1) + length($2) + length($3) + 4)
         number[path] = $1
         digest[path] = $2
         mode[path] = $3
+        rows++
         next
     }
     {
         path = substr($0, length($1) + 3)
         if (!(path in digest) || $1 "" != digest[path] "") next
-        print path | ("tr \"\\n\" \"\\0\" | xargs -0 chmod " mode[path] " --")
+        if (mode[path] != "-") {
+            print path | ("tr \"\\n\" \"\\0\" | xargs -0 chmod " mode[path] " --")
+        }
         delete digest[path]
     }
     END {
+        if (rows != count) exit 1
         for (path in digest) {
             print "bad", number[path]
             print path | "tr \"\\n\" \"\\0\" | xargs -0 rm -f --"
         }
-    }' "$scratch/held" - || exit 1
+    }' "$scratch/held-{by}" - || exit 1
 cd /
 """
-
-
-def finish_script(held: Sequence[Held], gmac_key: bytes) -> Script:
-    """Return the script that verifies the held files and renames those that are right."""
-    plain = [(n, h) for n, h in enumerate(held) if fits_a_line(h.copy.destination)]
-    odd = [(n, h) for n, h in enumerate(held) if not fits_a_line(h.copy.destination)]
-    lines = [_FINISH, *_spread_lines(held)]
-    for n, h in odd:
-        words = (str(n), h.digest, f"{h.copy.mode:o}", h.path, h.copy.destination)
-        lines.append(f"odd {join_words(words)}\n")
-    if plain:
-        lines.append("scratch=$(mktemp -d) || exit 1\ntrap 'rm -rf \"$scratch\"' EXIT\n")
-        for by, hasher in _HASHERS.items():
-            lines.extend(_verify_lines([(n, h) for n, h in plain if h.algorithm is by], hasher))
-        lines.append(_KEYED.replace("{key}", gmac_key.hex()))
-        for n, h in plain:
-            if h.algorithm is Algorithm.GMAC:
-                keyed = (str(n), h.digest.upper(), f"{h.copy.mode:o}", h.path)
-                lines.append(f"keyed {join_words(keyed)}\n")
-        lines.extend(_move_lines([h for _, h in plain]))
-    holding = holding_directories(held)
-    lines.extend(f"rmdir -- {join_words(chunk)} 2>/dev/null\n" for chunk in _chunks(holding))
-    inside = dict.fromkeys(parent(h.path) for h in held)
-    lines.extend(f"left {quote(directory)}\n" for directory in inside)
-    lines.extend(
-        f"[ ! -d {quote(directory)} ] || rm -rf -- {quote(directory)}\n" for directory in holding
-    )
-    return script("".join((*lines, "true\n")))
-
-
-_HASHERS = {Algorithm.SHA1: "$hasher", Algorithm.XXH128: "xxhsum -H2"}
 
 _KEYED = r"""
 keyed() {
     found=$(openssl mac -cipher AES-128-GCM -macopt hexkey:{key} \
         -macopt hexiv:000000000000000000000000 -in "$4" GMAC)
-    if [ "$found" = "$2" ]; then
-        chmod "$3" "$4"
-    else
+    if [ "$found" != "$2" ]; then
         echo "bad $1"
         rm -f -- "$4"
+    elif [ "$3" != - ]; then
+        chmod "$3" "$4"
     fi
 }
 """
 
+_RENAME = r"""
+cd -- {common} || exit 1
+perl -0ne '
+    chomp;
+    ($to = $_) =~ s{/\Q{holding}\E/(?=[^/]*$)}{/} or next;
+    # One that was wrong is there no more.
+    next unless -e $_;
+    rename $_, $to or print STDERR "$to: $!\n";
+' -- {names}
+cd /
+"""
 
-def _verify_lines(held: Sequence[tuple[int, Held]], hasher: str) -> Iterator[str]:
-    """Verify many files with one process."""
-    if held:
-        common = common_directory([h.path for _, h in held])
-        table = [f"{n} {h.digest} {h.copy.mode:o} {below(common, h.path)}" for n, h in held]
-        verify = _VERIFY.replace("{count}", str(len(table))).replace("{hasher}", hasher)
-        verify = verify.replace("{common}", quote(common))
-        yield verify.replace("{held}", here_document(table), 1)
+_UNLESS_INCOMPLETE = """
+cd /
+if [ ! -e {control}/all ]; then
+    echo incomplete
+    rm -rf -- {holding}
+    exit
+fi
+scratch={control}
+"""
+
+_HASHERS = {Algorithm.SHA1: "$hasher", Algorithm.XXH128: "xxhsum -H2"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Finish:
+    """What is to be done when all files are held."""
+
+    text: str
+    """Shell commands that find the tables in the directory ``$scratch``."""
+    tables: Mapping[Algorithm, Sequence[str]]
+    """Lines ``number digest mode path``, the path as seen from ``common``; by what verifies it."""
+
+    @classmethod
+    def of(
+        cls,
+        held: Sequence[Held],
+        gmac_key: bytes,
+        modes_set: bool,
+        perl: bool,
+        missing: Sequence[str] = (),
+    ) -> _Finish:
+        plain = [(n, h) for n, h in enumerate(held) if fits_a_line(h.copy.destination)]
+        odd = [(n, h) for n, h in enumerate(held) if not fits_a_line(h.copy.destination)]
+        common = common_directory([h.path for _, h in plain]) if plain else ""
+
+        def row(number: int, h: Held) -> tuple[str, ...]:
+            settled = modes_set and h.same_as is None and h.copy.mode == sent_mode(h.copy.mode)
+            mode = "-" if settled else f"{h.copy.mode:o}"
+            return str(number), h.digest, mode, h.path
+
+        tables: dict[Algorithm, list[str]] = defaultdict(list)
+        for n, h in plain:
+            *words, path = row(n, h)
+            tables[h.algorithm].append(" ".join((*words, below(common, path))))
+        lines = [_FUNCTIONS, *_spread_lines(held)]
+        for n, h in odd:
+            about = (str(n), h.digest, f"{h.copy.mode:o}", h.path, h.copy.destination)
+            lines.append(f"odd {join_words(about)}\n")
+        for by, hasher in _HASHERS.items():
+            if table := tables.get(by):
+                verify = _VERIFY.replace("{count}", str(len(table))).replace("{hasher}", hasher)
+                lines.append(verify.replace("{by}", by.value).replace("{common}", quote(common)))
+        if Algorithm.GMAC in tables:
+            lines.append(_KEYED.replace("{key}", gmac_key.hex()))
+        for n, h in plain:
+            if h.algorithm is Algorithm.GMAC:
+                number, digest, *others = row(n, h)
+                lines.append(f"keyed {join_words((number, digest.upper(), *others))}\n")
+        lines += [f"mkdir -p -- {join_words(chunk)}\n" for chunk in chunks(missing)]
+        lines += _move_lines([h for _, h in plain], common, list(tables), perl)
+        lines += [f"left {quote(d)}\n" for d in dict.fromkeys(parent(h.path) for h in held)]
+        holding = holding_directories(held)
+        lines += [f"rm -rf -- {join_words(chunk)}\n" for chunk in chunks(holding)]
+        lines += [f"remove_stale {quote(parent(directory))}\n" for directory in holding]
+        return cls("".join((*lines, "now\n")), tables)
+
+
+def sent_mode(mode: int) -> int:
+    """Return the permissions that a file is sent with, to become those of ``mode``.
+
+    It must be readable to be verified; and nobody shall run it as somebody else before it is.
+    """
+    return mode & 0o777 | 0o400
+
+
+def finish_script(
+    held: Sequence[Held], gmac_key: bytes, *, modes_set: bool = False, perl: bool = False
+) -> Script:
+    """Return the script that verifies the held files and renames those that are right.
+
+    ``modes_set``: they have been sent with their `sent_mode`. ``perl``: the host has it.
+    """
+    finish = _Finish.of(held, gmac_key, modes_set, perl)
+    lines = []
+    if finish.tables:
+        lines.append("scratch=$(mktemp -d) || exit 1\ntrap 'rm -rf \"$scratch\"' EXIT\n")
+    for by, table in finish.tables.items():
+        file = f'"$scratch/held-{by.value}"'
+        names = f'"$scratch/names-{by.value}"'
+        lines.append(f"cat >{file} {here_document(table)}")
+        lines.append(f"cut -d ' ' -f 4- {file} | tr '\\n' '\\0' >{names}\n")
+    return script("".join((*lines, finish.text, "true\n")))
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """What goes along with the held files in one tar stream, and what is done with all of it.
+
+    Paths are absolute; they are words that every shell takes as they are.
+    """
+
+    directory: str
+    """Where the stream is unpacked."""
+    make: bool
+    """The directory is to be made first, for nobody else to read."""
+    directories: tuple[str, ...]
+    """Others that the stream makes, for nobody else to read."""
+    files: tuple[tuple[str, bytes], ...]
+    """They come before everything else."""
+    last: str
+    """An empty file that comes after everything else: all has arrived."""
+    script: Script
+    runs: str
+    """The file that the script is in."""
+
+
+def parcel(
+    held: Sequence[Held],
+    gmac_key: bytes,
+    *,
+    holding_exists: bool,
+    missing: Sequence[str] = (),
+    perl: bool = False,
+) -> Parcel | None:
+    """Return what makes one stream of files, script and tables; None where it can't be done so.
+
+    ``holding_exists``: the holding directories have been made already, and all that is in them.
+    ``missing``: directories that are to be made besides.
+    """
+    holding = holding_directories(held)
+    directory = holding[0] if len(holding) == 1 else common_directory([h.path for h in held])
+    control = join(holding[0], CONTROL)
+    if not (is_plain(control) and is_plain(directory) and directory.startswith("/")):
+        return None
+    if any(h.path == control or h.path.startswith(f"{control}/") for h in held):
+        return None
+    finish = _Finish.of(held, gmac_key, True, perl, missing)
+    begin = _UNLESS_INCOMPLETE.replace("{control}", control)
+    begin = begin.replace("{holding}", join_words(holding))
+    script_ = script(f"{begin}{finish.text}true\n")
+    files = [(f"{control}/finish", script_.data)]
+    for by, table in finish.tables.items():
+        names = "".join(f"{line.split(' ', 3)[3]}\0" for line in table)
+        files.append((f"{control}/held-{by.value}", to_bytes("".join(f"{t}\n" for t in table))))
+        files.append((f"{control}/names-{by.value}", to_bytes(names)))
+    make = not holding_exists and len(holding) == 1
+    directories = () if holding_exists or make else tuple(holding)
+    return Parcel(
+        directory, make, directories, tuple(files), f"{control}/all", script_, f"{control}/finish"
+    )
 
 
 def _spread_lines(held: Sequence[Held]) -> Iterator[str]:
@@ -376,11 +319,13 @@ def _spread_lines(held: Sequence[Held]) -> Iterator[str]:
         if h.same_as is not None:
             places[h.same_as].append(h.path)
     for first, others in places.items():
-        for chunk in _chunks(others):
+        for chunk in chunks(others):
             yield f"spread {quote(first)} {join_words(chunk)}\n"
 
 
-def _move_lines(held: Sequence[Held]) -> Iterator[str]:
+def _move_lines(
+    held: Sequence[Held], common: str, tables: Sequence[Algorithm], perl: bool
+) -> Iterator[str]:
     names: dict[str, list[str]] = defaultdict(list)
     trees: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
     for h in held:
@@ -388,23 +333,22 @@ def _move_lines(held: Sequence[Held]) -> Iterator[str]:
             names[parent(h.path)].append(basename(h.path))
         else:
             trees[h.tree, h.holding][parent(h.path)] = parent(h.copy.destination)
+    if perl and len(names) >= PERL_FROM_DIRECTORIES:
+        files = " ".join(f'"$scratch/names-{by.value}"' for by in tables)
+        rename = _RENAME.replace("{holding}", basename(held[0].holding)).replace("{names}", files)
+        yield rename.replace("{common}", quote(common))
+        names.clear()
     for directory, inside in names.items():
-        for chunk in _chunks(inside):
+        for chunk in chunks(inside):
             yield f"move {quote(directory)} {join_words(chunk)}\n"
     for (tree, holding), directories in trees.items():
         top, above = join(holding, basename(tree)), join(parent(tree), "")
         yield f"if ! mv -f -- {quote(top)} {quote(above)} 2>/dev/null; then\n"
-        for chunk in _chunks(list(directories.values())):
+        for chunk in chunks(list(directories.values())):
             yield f"mkdir -p -- {join_words(chunk)}\n"
         for path, destination in directories.items():
             yield f"refill {quote(path)} {quote(destination)}\n"
         yield "fi\n"
-
-
-def _chunks(words: Sequence[str], size: int = 400) -> Iterator[Sequence[str]]:
-    """Cut into pieces that fit one argument list: 400 words of at most 255 bytes, or 4096."""
-    for start in range(0, len(words), size):
-        yield words[start : start + size]
 
 
 class InstallFailure(Enum):
@@ -414,10 +358,24 @@ class InstallFailure(Enum):
     RENAME = "could not be renamed into place"
 
 
-def parse_finished(held: Sequence[Held], body: bytes) -> dict[int, InstallFailure]:
-    """Return the failures by number in ``held``; no entry means the file is in place."""
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a finishing script has said."""
+
+    failures: Mapping[int, InstallFailure]
+    """By number of the held file; no entry means that it is in place."""
+    incomplete: bool = False
+    """Not everything has arrived; so nothing was done."""
+    seconds: float = 0.0
+    """How long it took, where that is known; to a hundredth of a second."""
+
+
+def parse_finished(held: Sequence[Held], body: bytes) -> Finished:
+    """Understand what the script made for ``held`` has said."""
     by_path = {h.path: n for n, h in enumerate(held)}
     failures: dict[int, InstallFailure] = {}
+    incomplete = False
+    clock: list[float] = []
     for line in to_text(body).split("\n"):
         match line.split(" ", 2):
             case ["bad", number]:
@@ -426,34 +384,8 @@ def parse_finished(held: Sequence[Held], body: bytes) -> dict[int, InstallFailur
                 failures.setdefault(by_path[path], InstallFailure.RENAME)
             case ["left", number] if number.isdigit():
                 failures[int(number)] = InstallFailure.RENAME
-    return failures
-
-
-def discard_script(held: Sequence[Held]) -> Script:
-    """Return the script that removes what an abandoned copy has left behind.
-
-    What was receiving may live on for a moment, and make anew what has just been removed: it is
-    over when nothing has come back for a while.
-    """
-    holding = holding_directories(held)
-    lines = ["remove() {\n    found=\n"]
-    lines.extend(f"    [ ! -e {quote(directory)} ] || found=yes\n" for directory in holding)
-    lines.extend(f"    rm -rf -- {join_words(chunk)} 2>/dev/null\n" for chunk in _chunks(holding))
-    lines.append(_REMOVE_UNTIL_GONE)
-    return script("".join(lines))
-
-
-_REMOVE_UNTIL_GONE = r"""
-    [ -n "$found" ]
-}
-tries=0
-while remove && [ "$tries" -lt 10 ]; do
-    tries=$((tries + 1))
-    sleep 0.3 2>/dev/null || sleep 1
-done
-"""
-
-
-def remove_script(directories: Sequence[str]) -> Script:
-    """Return the script that removes directories that this run has made."""
-    return script(f"rm -rf -- {join_words(directories)}\n")
+            case ["clock", seconds]:
+                clock.append(float(seconds))
+            case ["incomplete"]:
+                incomplete = True
+    return Finished(failures, incomplete, clock[1] - clock[0] if len(clock) == 2 else 0.0)

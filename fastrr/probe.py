@@ -44,7 +44,7 @@ from fastrr.shell import (
     to_text,
 )
 
-TOOLS = ("screen", "openssl", "sha1sum", "tar", "rsync", "xxhsum", "systemd-run")
+TOOLS = ("screen", "openssl", "sha1sum", "tar", "rsync", "xxhsum", "perl", "systemd-run")
 ASK_FOR_OPENSSL_3_FROM_BYTES = 1 << 22
 """Only for large files it matters which openssl it is, and asking costs a process."""
 REQUIRED_TOOLS = ("awk", "df", "mktemp", "mv", "sed", "stat", "tr", "xargs")

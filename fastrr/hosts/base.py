@@ -92,15 +92,23 @@ class Host(Protocol):
         """
 
     def stream(
-        self, command: str, write: Callable[[Feed], None], *, bulk: bool = False
+        self,
+        command: str,
+        write: Callable[[Feed], None],
+        *,
+        bulk: bool = False,
+        limit_s: float | None = None,
     ) -> Completed:
         """Run ``command``, with what ``write`` writes as its standard input, to its end.
+
+        That must not be longer than ``limit_s`` after all has been written.
 
         ``command`` is for the account's login shell, so it should be plain words. ``bulk``: there
         is much to write, so that it pays to set up what carries it faster. What ``write`` raises
         ends the command and comes back.
 
         :raises ConnectionLost: as `run`.
+        :raises CommandFailed: when ``limit_s`` has passed.
         """
 
     def run_here(self, command: Sequence[str], hear: Callable[[bytes], None]) -> Completed:
@@ -164,6 +172,14 @@ def ask(
         completed = host.run(script, limit_s=limit_s)
     except CommandFailed as error:
         raise CommandFailed(f"{what}: {error}") from error
+    return answer_of(completed, script, what), completed
+
+
+def answer_of(completed: Completed, script: Script, what: str) -> bytes:
+    """Return what the body of a script that was run printed.
+
+    :raises CommandFailed: as `ask`.
+    """
     answer = script.body_of(completed.stdout)
     if answer is None:
         raise CommandFailed(
@@ -174,4 +190,4 @@ def ask(
     if status != 0:
         seen = Completed(status, body, completed.stderr)
         raise CommandFailed(f"{what} failed (exit status {status}): {seen.last_words()}")
-    return body, completed
+    return body

@@ -50,11 +50,16 @@ class LocalHost:
         return self._completed(process, stdout, stderr)
 
     def stream(
-        self, command: str, write: Callable[[Feed], None], *, bulk: bool = False
+        self,
+        command: str,
+        write: Callable[[Feed], None],
+        *,
+        bulk: bool = False,
+        limit_s: float | None = None,
     ) -> Completed:
         del bulk  # a pipe is as fast as it gets
         process = self._start(command)
-        return self._completed(process, *feed(process, write))
+        return self._completed(process, *feed(process, write, limit_s))
 
     def run_here(self, command: Sequence[str], hear: Callable[[bytes], None]) -> Completed:
         del command, hear

@@ -9,10 +9,11 @@ import select
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import IO
 
-from fastrr.hosts.base import Feed
+from fastrr.hosts.base import Feed, took_too_long
 
 PIPE_BYTES = 1 << 20
 """Size of the pipe to a process: fewer switches between two busy processes (fcntl(2), F_SETPIPE_SZ;
@@ -70,11 +71,15 @@ def pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes], IO[by
     return process.stdin, process.stdout, process.stderr
 
 
-def feed(process: subprocess.Popen[bytes], write: Callable[[Feed], None]) -> tuple[bytes, bytes]:
+def feed(
+    process: subprocess.Popen[bytes], write: Callable[[Feed], None], limit_s: float | None = None
+) -> tuple[bytes, bytes]:
     """Let ``write`` write the standard input while both outputs are read; return these.
 
     The process may end before it has read all; its status says what that means. What ``write``
     raises ends the process.
+
+    :raises CommandFailed: when the process has not ended ``limit_s`` after all was written.
     """
     stdin, stdout, stderr = pipes(process)
     heard: dict[str, bytes] = {}
@@ -88,8 +93,11 @@ def feed(process: subprocess.Popen[bytes], write: Callable[[Feed], None]) -> tup
         try:
             with contextlib.suppress(BrokenPipeError), stdin:
                 write(PipeFeed(stdin))
+            written = time.monotonic()
             for reader in readers:
-                reader.join()
+                reader.join(None if limit_s is None else written + limit_s - time.monotonic())
+                if limit_s is not None and reader.is_alive():
+                    raise took_too_long(limit_s)
         except BaseException:
             kill(process)  # else leaving `with` would wait for its end
             raise

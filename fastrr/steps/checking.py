@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from posixpath import join
 
-from fastrr import delta, install, probe, state
+from fastrr import delta, holding, probe, state
 from fastrr.delta import Decision, Draft
 from fastrr.errors import CommandFailed
 from fastrr.events import Span
@@ -93,10 +93,10 @@ def decide(context: Context, findings: Findings, request: Decide) -> Decision:
 
 def decided(context: Context, findings: Findings, decision: Decision) -> Decided:
     """Return what the coordinator needs to know of a decision."""
-    able = install.abilities(findings.facts)
+    able = holding.abilities(findings.facts)
     wanted: dict[Algorithm, list[str]] = defaultdict(list)
     for copy in decision.copies:
-        wanted[install.algorithm(copy, able)].append(copy.source)
+        wanted[holding.algorithm(copy, able)].append(copy.source)
     if logger.isEnabledFor(logging.DEBUG):
         for copy in decision.copies:
             context.log(logging.DEBUG, f"copy {copy.destination}: {copy.reason.value}")

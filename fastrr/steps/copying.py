@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from fastrr import delta, install
+from fastrr import delta, holding, install
 from fastrr.delta import Decision
 from fastrr.errors import CommandFailed, HostError, Interrupted
-from fastrr.events import Event, Sent
-from fastrr.hosts.base import ANSWER_WITHIN_S, SLOWEST_READ_BYTES_S, ask
-from fastrr.install import Held, InstallFailure
+from fastrr.events import Event, Sent, Span
+from fastrr.holding import Held, Preparation
+from fastrr.hosts.base import ANSWER_WITHIN_S, SLOWEST_READ_BYTES_S, Completed, answer_of, ask
+from fastrr.install import Finished, InstallFailure, Parcel
 from fastrr.model import Algorithm, Copy, Signature
 from fastrr.probe import HostFacts
 from fastrr.requests import CopyReport
@@ -22,6 +24,7 @@ from fastrr.transports import (
     Basis,
     Item,
     Share,
+    StreamTransport,
     choose,
     make_transport,
     programs_here,
@@ -41,84 +44,153 @@ def copy(
     :raises HostError: when the host failed; a file that fails is in the report.
     :raises Interrupted: when the run was cancelled.
     """
-    able = install.abilities(facts)
-    ancestors = delta.missing_directories(facts)
-    held = install.hold(decision.copies, digests, able, context.run_id, ancestors)
-    preparation = install.Preparation.of(decision.base_dirs, decision.directories, held)
-    with context.timed("prepare"):
-        body, _ = ask(context.host, install.prepare_script(preparation), "making directories")
-    if unmade := install.parse_prepared(preparation, body):
-        _abandon(context, held)
-        reasons = (f"the directory {path} can't be made: {why}" for path, why in unmade.items())
-        return CopyReport(0, 0, tuple(reasons))
+    able = holding.abilities(facts)
+    missing = delta.missing_directories(facts)
+    held = holding.hold(decision.copies, digests, able, context.run_id, missing)
+    job = _Job(context, facts, held)
+    preparation = Preparation.of(decision.base_dirs, decision.directories, held)
+    in_stream = preparation.in_stream(missing, held)
+    parcel = job.parcel(in_stream)
+    if parcel is None or in_stream is None:
+        with context.timed("prepare"):
+            script = holding.prepare_script(preparation)
+            body, _ = ask(context.host, script, "making directories")
+        if unmade := holding.parse_prepared(preparation, body):
+            _abandon(context, held)
+            reasons = (f"the directory {path} can't be made: {why}" for path, why in unmade.items())
+            return CopyReport(0, 0, tuple(reasons))
     if not held:
         return CopyReport(0, 0)
     try:
-        return _fill(context, facts, held)
+        return job.send_and_install() if parcel is None else job.send_parcel(parcel)
     except (HostError, Interrupted):
         _abandon(context, held)
         raise
 
 
-def _fill(context: Context, facts: HostFacts, held: Sequence[Held]) -> CopyReport:
-    failures, spared = _send(context, facts, held)
-    script = install.finish_script(held, context.settings.gmac_key)
-    size = sum(h.copy.size for h in held)
-    limit_s = ANSWER_WITHIN_S + size / SLOWEST_READ_BYTES_S
-    with context.timed("verify", _amount(len(held), size)):
-        body, completed = ask(context.host, script, "verifying the copies", limit_s)
-    unfinished = install.parse_finished(held, body)
-    for number, failure in unfinished.items():
-        failures.setdefault(number, _explained(context, held[number], failure, completed.stderr))
-    if completed.stderr.strip() and not failures:
-        said = completed.last_words()
-        context.log(logging.WARNING, f"all files are in place, but putting them there said: {said}")
-    placed = [h for number, h in enumerate(held) if number not in unfinished]
-    sent = sum(h.copy.size for h in placed if h.same_as is None)
-    return CopyReport(len(placed), max(0, sent - spared), tuple(failures.values()))
+class _Job:
+    """What is to be copied to a host, and how."""
 
+    def __init__(self, context: Context, facts: HostFacts, held: Sequence[Held]) -> None:
+        self._context = context
+        self._held = held
+        self._numbers = [number for number, h in enumerate(held) if h.same_as is None]
+        self._items = [_item(held[n]) for n in self._numbers]
+        self._perl = "perl" in facts.tools
+        self._meter = _Meter(context.host.name, context.emit, context.cancelled)
+        self._shares = choose(context.settings.transport, self._items, programs_here(), facts.tools)
+        size = sum(h.copy.size for h in held)
+        self._limit_s = ANSWER_WITHIN_S + size / SLOWEST_READ_BYTES_S
+        """For verifying; a disk slower than that is taken for one that hangs."""
 
-def _send(context: Context, facts: HostFacts, held: Sequence[Held]) -> tuple[dict[int, str], int]:
-    """Have the content sent; return what failed, by number in ``held``, and why.
+    def parcel(self, in_stream: Sequence[str] | None) -> Parcel | None:
+        """Return what makes one stream of everything, if that is how it goes.
 
-    Also how many of its bytes were there already, and did not have to be sent.
-    """
-    numbers = [number for number, h in enumerate(held) if h.same_as is None]
-    items = [
-        Item(held[n].copy.source, held[n].path, held[n].copy.size, _basis(held[n].copy))
-        for n in numbers
-    ]
-    shares = choose(context.settings.transport, items, programs_here(), facts.tools)
-    meter = _Meter(context.host.name, context.emit, context.cancelled)
-    failed: dict[int, str] = {}
-    spared = 0
-    for share in shares:
-        part = [items[n] for n in share.numbers]
-        size = sum(item.size for item in part)
-        amount = f"{_amount(len(part), size)}, by {share.transport}"
-        context.log(logging.DEBUG, f"{amount}: {share.why}")
-        with context.timed("copy", amount):
-            refused, wire_bytes = _send_share(context, share, part, meter)
-        spared += max(0, size - wire_bytes) if wire_bytes is not None else 0
-        failed.update({share.numbers[n]: why for n, why in refused.items()})
-    meter.flush()
-    explained = {
-        numbers[number]: (
-            f"{items[number].source} could not be copied to "
-            f"{held[numbers[number]].copy.destination}: {why}"
+        ``in_stream``: the directories to be made besides, if nothing has to be prepared before.
+        """
+        if [share.transport for share in self._shares] != [StreamTransport.name]:
+            return None
+        if StreamTransport().is_bulk(sum(item.size for item in self._items)):
+            return None
+        return install.parcel(
+            self._held,
+            self._context.settings.gmac_key,
+            holding_exists=in_stream is None,
+            missing=in_stream or (),
+            perl=self._perl,
         )
-        for number, why in failed.items()
-    }
-    return explained, spared
+
+    def send_parcel(self, parcel: Parcel) -> CopyReport:
+        """Send the files, and what verifies them and puts them in place, by one stream."""
+        context, (share,) = self._context, self._shares
+        with self._timed(share):
+            refused, completed = StreamTransport().send_parcel(
+                context.host, self._items, self._meter.add, parcel, self._limit_s
+            )
+        self._meter.flush()
+        if not completed.stdout and completed.stderr.strip():
+            raise CommandFailed(f"the files can't be unpacked: {completed.last_words()}")
+        body = answer_of(completed, parcel.script, "verifying the copies")
+        finished = install.parse_finished(self._held, body)
+        if finished.incomplete:
+            raise CommandFailed(f"not all files could be unpacked: {completed.last_words()}")
+        if finished.seconds:
+            now = time.monotonic()
+            span = Span(context.host.name, "verify", now - finished.seconds, now, "part of copy")
+            context.emit(span)
+        return self._report(self._explain_refused(self._numbers, refused), 0, finished, completed)
+
+    def send_and_install(self) -> CopyReport:
+        """Send the files by what was chosen for each; then verify them and put them in place."""
+        failures: dict[int, str] = {}
+        spared = 0
+        for share in self._shares:
+            part = [self._items[n] for n in share.numbers]
+            with self._timed(share):
+                refused, wire_bytes = _send_share(self._context, share, part, self._meter)
+            if wire_bytes is not None:
+                spared += max(0, sum(item.size for item in part) - wire_bytes)
+            failures |= self._explain_refused([self._numbers[n] for n in share.numbers], refused)
+        self._meter.flush()
+        script = install.finish_script(
+            self._held,
+            self._context.settings.gmac_key,
+            modes_set=all(make_transport(share.transport).sets_modes for share in self._shares),
+            perl=self._perl,
+        )
+        with self._context.timed("verify", _amount(self._held_copies())):
+            body, completed = ask(self._context.host, script, "verifying the copies", self._limit_s)
+        finished = install.parse_finished(self._held, body)
+        return self._report(failures, spared, finished, completed)
+
+    def _held_copies(self) -> list[Copy]:
+        return [h.copy for h in self._held]
+
+    @contextlib.contextmanager
+    def _timed(self, share: Share) -> Iterator[None]:
+        amount = f"{_amount([self._items[n] for n in share.numbers])}, by {share.transport}"
+        self._context.log(logging.DEBUG, f"{amount}: {share.why}")
+        with self._context.timed("copy", amount):
+            yield
+
+    def _explain_refused(
+        self, numbers: Sequence[int], refused: Mapping[int, str]
+    ) -> dict[int, str]:
+        """Say what failed, by number in ``held``; ``refused`` goes by place in ``numbers``."""
+        copies = {numbers[place]: self._held[numbers[place]].copy for place in refused}
+        whys = dict(zip(copies, refused.values(), strict=True))
+        return {
+            number: f"{copy.source} could not be copied to {copy.destination}: {whys[number]}"
+            for number, copy in copies.items()
+        }
+
+    def _report(
+        self, failures: dict[int, str], spared: int, finished: Finished, completed: Completed
+    ) -> CopyReport:
+        """``spared``: how many bytes were there already, and did not have to be sent."""
+        context, held = self._context, self._held
+        for number, failure in finished.failures.items():
+            why = _explained(context, held[number], failure, completed.stderr)
+            failures.setdefault(number, why)
+        if completed.stderr.strip() and not failures:
+            said = completed.last_words()
+            context.log(
+                logging.WARNING, f"all files are in place, but putting them there said: {said}"
+            )
+        placed = [h for number, h in enumerate(held) if number not in finished.failures]
+        sent = sum(h.copy.size for h in placed if h.same_as is None)
+        return CopyReport(len(placed), max(0, sent - spared), tuple(failures.values()))
 
 
-def _amount(files: int, size: int) -> str:
-    return f"{files} files, {size / 1e6:,.1f} MB"
+def _item(held: Held) -> Item:
+    copy = held.copy
+    # What is there is where rsync may look for what need not be sent.
+    basis = None if copy.replaces is None else Basis(copy.destination, copy.replaces)
+    return Item(copy.source, held.path, copy.size, basis, install.sent_mode(copy.mode))
 
 
-def _basis(copy: Copy) -> Basis | None:
-    """The file in which rsync may look for what is there already."""
-    return None if copy.replaces is None else Basis(copy.destination, copy.replaces)
+def _amount(files: Sequence[Item] | Sequence[Copy]) -> str:
+    return f"{len(files)} files, {sum(file.size for file in files) / 1e6:,.1f} MB"
 
 
 def _send_share(
@@ -165,9 +237,9 @@ def _abandon(context: Context, held: Sequence[Held]) -> None:
     if not held:
         return
     try:
-        context.host.run(install.discard_script(held), limit_s=ANSWER_WITHIN_S)
+        context.host.run(holding.discard_script(held), limit_s=ANSWER_WITHIN_S)
     except HostError as error:
-        directories = install.holding_directories(held)
+        directories = holding.holding_directories(held)
         more = f" and {len(directories) - 1} more like it" if len(directories) > 1 else ""
         context.log(
             logging.WARNING,
@@ -179,7 +251,7 @@ def _abandon(context: Context, held: Sequence[Held]) -> None:
 def discard(context: Context, base_dirs: Sequence[str]) -> None:
     """Remove the temporary base_dirs of a run that started nothing."""
     if base_dirs:
-        context.host.run(install.remove_script(base_dirs), limit_s=ANSWER_WITHIN_S)
+        context.host.run(holding.remove_script(base_dirs), limit_s=ANSWER_WITHIN_S)
 
 
 class _Meter:

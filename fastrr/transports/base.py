@@ -34,12 +34,15 @@ class Item:
     size: int
     basis: Basis | None = None
     """The file that it will replace, if there is one; it is left as it is."""
+    mode: int = 0o600
+    """Its permissions, from a transport that ``sets_modes``; others let nobody else read it."""
 
 
 class Transport(Protocol):
     """A way to move file content to one host."""
 
     name: str
+    sets_modes: bool
     wire_bytes: int | None
     """What the last `send` put on the wire, where that is not just all content."""
 

@@ -40,6 +40,7 @@ class RsyncTransport:
     """See `fastrr.transports.base.Transport`."""
 
     name = "rsync"
+    sets_modes = False
 
     def __init__(self) -> None:
         self.wire_bytes: int | None = None

@@ -13,6 +13,7 @@ class SftpTransport:
     """See `fastrr.transports.base.Transport`."""
 
     name = "sftp"
+    sets_modes = False
     wire_bytes: int | None = None
 
     def send(

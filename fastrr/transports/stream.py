@@ -7,12 +7,13 @@ mostly get the same. That of a large one goes straight from the files.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from fastrr.hosts.base import Feed, Host
+from fastrr.hosts.base import Completed, Feed, Host
+from fastrr.install import Parcel
 from fastrr.shell import common_directory, is_plain, to_bytes, to_text
 from fastrr.transports.base import Item
-from fastrr.transports.tarstream import BLOCK_BYTES, END, header, padding
+from fastrr.transports.tarstream import BLOCK_BYTES, END, directory_header, header, padding
 
 BULK_FROM_BYTES = 48 << 20
 """From here a second connection, by the OpenSSH client, pays its handshake (0.15 to 0.2 s)."""
@@ -26,6 +27,7 @@ class StreamTransport:
     """See `fastrr.transports.base.Transport`."""
 
     name = "stream"
+    sets_modes = True
     wire_bytes: int | None = None
 
     def __init__(
@@ -36,42 +38,112 @@ class StreamTransport:
         self._bulk_from_bytes = bulk_from_bytes
         self._keep_up_to_bytes = keep_up_to_bytes
 
+    def is_bulk(self, size: int) -> bool:
+        """Whether so much goes by a connection of its own."""
+        return size >= self._bulk_from_bytes
+
     def send(
         self, host: Host, items: Sequence[Item], sent: Callable[[int], None]
     ) -> dict[int, str]:
         if not items:
             return {}
-        failures: dict[int, str] = {}
-        size = sum(item.size for item in items)
         directory = _directory(items)
-        names = [_name(item, directory) for item in items]
+        bulk = self.is_bulk(sum(item.size for item in items))
+        command = _GNU_BULK if bulk else f"exec {_TAR}"
+        archive = self._archive(items, directory, sent)
+        completed = host.stream(command.replace("{in}", f"-C {directory}"), archive, bulk=bulk)
+        refused = _refused(archive.names, completed.stderr) if completed.status != 0 else {}
+        return refused | archive.failures
 
-        def write(feed: Feed) -> None:
-            if size <= self._keep_up_to_bytes:
-                pieces, unreadable = _kept.archive(items, names)
-                failures.update(unreadable)
-                _write_archive(feed, pieces, sent)
-            else:
-                failures.update(_write_files(feed, items, names, sent))
+    def send_parcel(
+        self,
+        host: Host,
+        items: Sequence[Item],
+        sent: Callable[[int], None],
+        parcel: Parcel,
+        limit_s: float,
+    ) -> tuple[dict[int, str], Completed]:
+        """Send a parcel with its items; return which of them failed, and what the script said.
 
-        bulk = size >= self._bulk_from_bytes
-        completed = host.stream(_extract(directory, much=bulk), write, bulk=bulk)
-        if completed.status != 0:
-            failures = _refused(names, completed.stderr) | failures
-        return failures
+        ``limit_s`` is for what is left to do when all has been sent.
+        """
+        enter = f"cd {parcel.directory}"
+        if parcel.make:
+            enter = f"mkdir -m 700 {parcel.directory} && {enter}"
+        unpack = _TAR.replace(" {in}", "")
+        command = f"exec sh -c '{enter} && {unpack}; exec sh {parcel.runs}'"
+        archive = self._archive(items, parcel.directory, sent, parcel)
+        completed = host.stream(command, archive, limit_s=limit_s)
+        return _refused(archive.names, completed.stderr) | archive.failures, completed
+
+    def _archive(
+        self,
+        items: Sequence[Item],
+        directory: str,
+        sent: Callable[[int], None],
+        parcel: Parcel | None = None,
+    ) -> _Archive:
+        keep = sum(item.size for item in items) <= self._keep_up_to_bytes
+        return _Archive(items, directory, sent, keep, parcel)
 
 
-def _extract(directory: str, *, much: bool) -> str:
-    """Return the command that unpacks the stream; every login shell takes its words as they are.
+_TAR = "tar -x -o -m -p -f - {in}"
+"""The command that unpacks a stream; every login shell takes its words as they are.
 
-    -o: the account owns what it extracts, root's too; -m: no times are set.
-    """
-    command = f"tar -x -o -m -f - -C {directory}"
-    if not much:
-        return f"exec {command}"
-    # GNU tar reads 10 KiB at a time unless told otherwise: a third of its time is system calls.
-    larger = f"*GNU*) exec {command} -b 512;; *) exec {command};;"
-    return f"exec sh -c 'case $(tar --version 2>/dev/null) in {larger} esac'"
+-o: the account owns what it extracts, root's too; -m: no times are set; -p: whatever the umask.
+"""
+
+_GNU_BULK = (
+    "exec sh -c 'case $(tar --version 2>/dev/null) in "
+    f"*GNU*) exec {_TAR} -b 512;; *) exec {_TAR};; esac'"
+)
+"""GNU tar reads 10 KiB at a time unless told otherwise: a third of its time is system calls."""
+
+
+class _Archive:
+    """Writes the archive of some items, seen from a directory on the host."""
+
+    def __init__(
+        self,
+        items: Sequence[Item],
+        directory: str,
+        sent: Callable[[int], None],
+        keep: bool,
+        parcel: Parcel | None,
+    ) -> None:
+        self._items = items
+        self._directory = directory
+        self._sent = sent
+        self._keep = keep
+        self._parcel = parcel
+        self.names = [self._below(item.destination) for item in items]
+        self.failures: dict[int, str] = {}
+        """What could not be read here, and why, by number of the item."""
+
+    def __call__(self, feed: Feed) -> None:
+        last = b""
+        if self._parcel is not None:
+            last = header(to_bytes(self._below(self._parcel.last)), 0)
+            feed.write(b"".join(self._first(self._parcel)))
+        if self._keep:
+            pieces, self.failures = _kept.archive(self._items, self.names, last)
+            for piece, content in pieces:
+                feed.write(piece)
+                if content:
+                    self._sent(content)
+        else:
+            self.failures = _write_files(feed, self._items, self.names, self._sent)
+            feed.write(last + END)
+
+    def _first(self, parcel: Parcel) -> Iterator[bytes]:
+        for directory in parcel.directories:
+            yield directory_header(to_bytes(self._below(directory)), 0o700)
+        for path, content in parcel.files:
+            yield header(to_bytes(self._below(path)), len(content)) + content
+            yield padding(len(content))
+
+    def _below(self, path: str) -> str:
+        return path[len(self._directory.rstrip("/")) + 1 :]
 
 
 _Pieces = Iterable[tuple[bytes, int]]
@@ -86,29 +158,30 @@ class _Kept:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._key: tuple[tuple[str, int], ...] = ()
+        self._key: tuple[tuple[str, int, int], ...] = ()
         self._contents: list[bytes | OSError] = []
         self._names: Sequence[str] = ()
+        self._last = b""
         self._pieces: _Pieces = ()
 
     def archive(
-        self, items: Sequence[Item], names: Sequence[str]
+        self, items: Sequence[Item], names: Sequence[str], last: bytes
     ) -> tuple[_Pieces, dict[int, str]]:
-        """Return an archive of ``items``, and which of them can't be read."""
-        key = tuple((item.source, item.size) for item in items)
+        """Return an archive of ``items`` and a ``last`` entry, and which of them can't be read."""
+        key = tuple((item.source, item.size, item.mode) for item in items)
         with self._lock:
             if key != self._key:
-                self._contents, self._names = [_read(item) for item in items], names
-                self._pieces = tuple(_pieces(items, names, self._contents))
-                self._key = key
+                self._contents = [_read(item) for item in items]
+                self._key, self._names, self._last = key, names, last
+                self._pieces = tuple(_pieces(items, names, self._contents, last))
             failures = {
                 number: content.strerror or str(content)
                 for number, content in enumerate(self._contents)
                 if isinstance(content, OSError)
             }
-            if names == self._names:
+            if (names, last) == (self._names, self._last):
                 return self._pieces, failures
-            return _pieces(items, names, self._contents), failures
+            return _pieces(items, names, self._contents, last), failures
 
 
 _kept = _Kept()
@@ -123,7 +196,10 @@ def _read(item: Item) -> bytes | OSError:
 
 
 def _pieces(
-    items: Sequence[Item], names: Sequence[str], contents: Sequence[bytes | OSError]
+    items: Sequence[Item],
+    names: Sequence[str],
+    contents: Sequence[bytes | OSError],
+    last: bytes,
 ) -> Iterator[tuple[bytes, int]]:
     """Yield an archive in pieces that are worth a write, and not too large for one."""
     parts: list[bytes] = []
@@ -131,7 +207,7 @@ def _pieces(
     for item, name, content in zip(items, names, contents, strict=True):
         if isinstance(content, OSError):
             continue
-        parts += (header(to_bytes(name), item.size), content.ljust(item.size, b"\0"))
+        parts += (header(to_bytes(name), item.size, item.mode), content.ljust(item.size, b"\0"))
         parts.append(padding(item.size))
         size += item.size + BLOCK_BYTES
         counted += item.size
@@ -139,7 +215,7 @@ def _pieces(
             yield from _cut(b"".join(parts), counted)
             parts.clear()
             size = counted = 0
-    yield from _cut(b"".join((*parts, END)), counted)
+    yield from _cut(b"".join((*parts, last, END)), counted)
 
 
 def _cut(data: bytes, content: int) -> Iterator[tuple[bytes, int]]:
@@ -150,17 +226,10 @@ def _cut(data: bytes, content: int) -> Iterator[tuple[bytes, int]]:
         content -= part
 
 
-def _write_archive(feed: Feed, pieces: _Pieces, sent: Callable[[int], None]) -> None:
-    for piece, content in pieces:
-        feed.write(piece)
-        if content:
-            sent(content)
-
-
 def _write_files(
     feed: Feed, items: Sequence[Item], names: Sequence[str], sent: Callable[[int], None]
-) -> Mapping[int, str]:
-    """Write an archive of ``items`` from their files; return which were not as expected."""
+) -> dict[int, str]:
+    """Write ``items`` from their files; return which were not as expected."""
     failures: dict[int, str] = {}
     for number, item in enumerate(items):
         try:
@@ -169,13 +238,12 @@ def _write_files(
             failures[number] = error.strerror or str(error)
             continue
         with file:
-            feed.write(header(to_bytes(names[number]), item.size))
+            feed.write(header(to_bytes(names[number]), item.size, item.mode))
             count = feed.send_file(file, item.size, sent)
         if count < item.size:
             failures[number] = "it became shorter while it was being sent"
             _write_zeros(feed, item.size - count)
         feed.write(padding(item.size))
-    feed.write(END)
     return failures
 
 
@@ -189,10 +257,6 @@ def _directory(items: Sequence[Item]) -> str:
     """Return where to unpack: below all that the destinations have in common, if it is one word."""
     directory = common_directory([item.destination for item in items])
     return directory if is_plain(directory) and directory.startswith("/") else "/"
-
-
-def _name(item: Item, directory: str) -> str:
-    return item.destination[len(directory.rstrip("/")) + 1 :]
 
 
 def _refused(names: Sequence[str], said: bytes) -> dict[int, str]:

@@ -31,6 +31,11 @@ def header(name: bytes, size: int, mode: int = 0o600) -> bytes:
     )
 
 
+def directory_header(name: bytes, mode: int) -> bytes:
+    """Return the entry of a directory, which needs no content; ``name`` is short."""
+    return _block(name + b"/", 0, mode, b"5")
+
+
 def padding(size: int) -> bytes:
     """Return what fills up the last block of ``size`` bytes of content."""
     return bytes(-size % BLOCK_BYTES)

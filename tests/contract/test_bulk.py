@@ -423,7 +423,7 @@ def bulk_status(host: SshHost) -> int:
     """What the second connection comes to, when the first may not stand in for it."""
     ssh = openssh.client()
     assert ssh is not None
-    return host._stream_by(ssh, "cat", nothing).status
+    return host._stream_by(ssh, "cat", nothing, None).status
 
 
 # The password stays out of sight

@@ -11,7 +11,7 @@ from conftest import Controller
 from testbed import Bed, TestHost
 from testbed.bed import BARE, Result
 
-from fastrr.install import GMAC_FROM_BYTES
+from fastrr.holding import GMAC_FROM_BYTES
 from fastrr.probe import REQUIRED_TOOLS
 
 CONFIG = """

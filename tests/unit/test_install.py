@@ -13,23 +13,21 @@ from pathlib import Path
 import pytest
 from testbed.shells import Box
 
-from fastrr import install as install_module
+from fastrr import holding as holding_module
 from fastrr.digests import digest
-from fastrr.install import (
+from fastrr.holding import (
     Held,
-    InstallFailure,
     Preparation,
     abilities,
     algorithm,
     discard_script,
-    finish_script,
     hold,
     holding_directory,
-    parse_finished,
     parse_prepared,
     prepare_script,
     remove_script,
 )
+from fastrr.install import InstallFailure, finish_script, parse_finished
 from fastrr.model import Algorithm, Copy, CopyReason
 from fastrr.probe import HostFacts
 from fastrr.shell import Script, to_bytes, to_text
@@ -117,7 +115,7 @@ def install(
     held = held_for(files)
     assert prepare(box, held) == {}
     send(files, held, lost)
-    failures = parse_finished(held, box.ask(finish_script(held, bytes(16))))
+    failures = parse_finished(held, box.ask(finish_script(held, bytes(16)))).failures
     return {files[n].path: failure for n, failure in failures.items()}
 
 
@@ -328,12 +326,17 @@ ALL = frozenset(Algorithm)
 KEY = bytes(range(16))
 
 
+def need_xxhsum() -> None:
+    if shutil.which("xxhsum") is None:
+        pytest.skip("there is no xxhsum (apt-get install xxhash)")
+
+
 def install_by(
     box: Box, files: Sequence[File], able: frozenset[Algorithm] = ALL
 ) -> tuple[dict[str, InstallFailure], dict[str, Algorithm]]:
     """Take all the steps of a copy, by digests of real sources; return failures and algorithms."""
-    if Algorithm.XXH128 in able and shutil.which("xxhsum") is None:
-        pytest.skip("there is no xxhsum (apt-get install xxhash)")
+    if Algorithm.XXH128 in able:
+        need_xxhsum()
     sources = box.root / "sources"
     sources.mkdir()
     copies = []
@@ -348,7 +351,7 @@ def install_by(
     held = hold(copies, digests, able, RUN)
     assert prepare(box, held) == {}
     send(files, held)
-    failures = parse_finished(held, box.ask(finish_script(held, KEY)))
+    failures = parse_finished(held, box.ask(finish_script(held, KEY))).failures
     by_path = {h.copy.destination: h.algorithm for h in held}
     return {files[n].path: failure for n, failure in failures.items()}, by_path
 
@@ -356,7 +359,7 @@ def install_by(
 @pytest.fixture(params=Algorithm, ids=lambda by: by.value)
 def able(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> frozenset[Algorithm]:
     """Abilities that make one algorithm that of all files with plain names."""
-    monkeypatch.setattr(install_module, "GMAC_FROM_BYTES", 0)
+    monkeypatch.setattr(holding_module, "GMAC_FROM_BYTES", 0)
     return frozenset({Algorithm.SHA1, request.param})
 
 
@@ -403,7 +406,7 @@ def test_each_digest_leaves_wrong_content_out(
 
 def test_all_digests_together(box: Box) -> None:
     """As where a host has no xxhsum, and files of all sizes and names are copied."""
-    large = os.urandom(install_module.GMAC_FROM_BYTES)
+    large = os.urandom(holding_module.GMAC_FROM_BYTES)
     able = frozenset({Algorithm.SHA1, Algorithm.GMAC})
     files = [
         File(str(box.home / "large"), large, 0o755),
@@ -434,7 +437,7 @@ def test_all_digests_together(box: Box) -> None:
 def test_what_can_t_be_verified_is_left_out(
     box: Box, monkeypatch: pytest.MonkeyPatch, program: str, does: str
 ) -> None:
-    monkeypatch.setattr(install_module, "GMAC_FROM_BYTES", 0)
+    monkeypatch.setattr(holding_module, "GMAC_FROM_BYTES", 0)
     (box.bin / program).write_text(f"#!/bin/sh\n{does}\n")
     (box.bin / program).chmod(0o755)
     files = [File(str(box.home / name), name.encode()) for name in ("a", "b", "c\nd")]
@@ -447,6 +450,7 @@ def test_what_can_t_be_verified_is_left_out(
 
 
 def test_many_files_are_verified_by_one_process(box: Box) -> None:
+    need_xxhsum()
     files = [File(str(box.home / f"{n}"), b"%d" % n) for n in range(300)]
     calls = box.count_calls(("xxhsum", "openssl", "sha1sum"))
     assert install_by(box, files) == (
@@ -504,7 +508,7 @@ def test_files_whose_directory_could_not_be_made_do_not_stop_the_others(box: Box
     held = held_for(files)
     prepare(box, held)
     send(files, held, lost={files[0].path})
-    assert parse_finished(held, box.ask(finish_script(held, bytes(16)))) == {
+    assert parse_finished(held, box.ask(finish_script(held, bytes(16)))).failures == {
         0: InstallFailure.DIGEST
     }
     assert content_of(files[1]) == b"other"
@@ -625,7 +629,7 @@ def test_content_is_sent_twice_only_if_it_is_verified_in_two_ways() -> None:
 def test_a_recorded_answer_is_parsed() -> None:
     held = held_for([File(f"/srv/{name}", name.encode()) for name in ("a", "b c", "d", "e")])
     body = b"bad 0\nleft at /srv/.fastrr-r1/b c\nleft at /srv/.fastrr-r1/stranger\nleft 3\n\n"
-    assert parse_finished(held, body) == {
+    assert parse_finished(held, body).failures == {
         0: InstallFailure.DIGEST,
         1: InstallFailure.RENAME,
         3: InstallFailure.RENAME,
@@ -635,12 +639,12 @@ def test_a_recorded_answer_is_parsed() -> None:
 def test_a_wrong_digest_outweighs_that_the_file_is_still_there() -> None:
     held = held_for([File("/srv/a")])
     body = b"bad 0\nleft at /srv/.fastrr-r1/a\n"
-    assert parse_finished(held, body) == {0: InstallFailure.DIGEST}
+    assert parse_finished(held, body).failures == {0: InstallFailure.DIGEST}
 
 
 def test_an_empty_answer_means_that_all_is_in_place() -> None:
     held = held_for([File("/srv/a")])
-    assert parse_finished(held, b"") == {}
+    assert parse_finished(held, b"").failures == {}
     assert parse_prepared(Preparation.of((), ["/srv"], held), b"") == {}
 
 
@@ -668,7 +672,7 @@ def tree_for(box: Box, files: Sequence[File]) -> tuple[Held, ...]:
 
 
 def finish(box: Box, files: Sequence[File], held: Sequence[Held]) -> dict[str, InstallFailure]:
-    failures = parse_finished(held, box.ask(finish_script(held, bytes(16))))
+    failures = parse_finished(held, box.ask(finish_script(held, bytes(16)))).failures
     return {files[n].path: failure for n, failure in failures.items()}
 
 

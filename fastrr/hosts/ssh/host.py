@@ -78,18 +78,23 @@ class SshHost:
         return self._execute(SHELL_COMMAND, lambda feed: feed.write(script.data), on_line, limit_s)
 
     def stream(
-        self, command: str, write: Callable[[Feed], None], *, bulk: bool = False
+        self,
+        command: str,
+        write: Callable[[Feed], None],
+        *,
+        bulk: bool = False,
+        limit_s: float | None = None,
     ) -> Completed:
         if bulk and (ssh := openssh.client()) is not None:
             try:
-                completed = self._stream_by(ssh, command, write)
+                completed = self._stream_by(ssh, command, write, limit_s)
             except openssh.Unprepared as error:
                 logger.debug("%s: %s", self.name, error)
             else:
                 if 0 <= completed.status < _SSH_FAILED:  # below: it was killed
                     return completed
                 logger.debug("%s: no bulk connection: %s", self.name, completed.last_words())
-        return self._execute(command, write)
+        return self._execute(command, write, limit_s=limit_s)
 
     def run_here(self, command: Sequence[str], hear: Callable[[bytes], None]) -> Completed:
         if (ssh := openssh.client()) is None:
@@ -101,12 +106,14 @@ class SshHost:
             stderr = hear_out(process, hear)
         return self._completed(process, b"", stderr)
 
-    def _stream_by(self, ssh: str, command: str, write: Callable[[Feed], None]) -> Completed:
+    def _stream_by(
+        self, ssh: str, command: str, write: Callable[[Feed], None], limit_s: float | None
+    ) -> Completed:
         with (
             openssh.connecting(ssh, self._bulk_settings(), command) as process,
             self._interruptible(process),
         ):
-            stdout, stderr = feed(process, write)
+            stdout, stderr = feed(process, write, limit_s)
         return self._completed(process, stdout, stderr)
 
     def _bulk_settings(self) -> openssh.Bulk:

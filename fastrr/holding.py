@@ -1,0 +1,258 @@
+"""What is held where until it is verified; the scripts that make and discard it. Pure.
+
+For every directory that gets files a *holding directory* ``.fastrr-RUN`` is made inside it,
+readable by nobody else; a transport writes each file there. Directories that do not exist yet are
+made there, too, in the holding directory of the nearest parent that does: a whole *tree* of new
+directories and files is put in place by one rename.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from posixpath import basename, join
+
+from fastrr.model import Algorithm, Copy
+from fastrr.probe import HostFacts
+from fastrr.shell import Script, fits_a_line, parent, quote, script, to_text
+from fastrr.shell import join as join_words
+
+
+def holding_directory(directory: str, run_id: str) -> str:
+    """Return the name under which new files for ``directory`` are kept until they are verified."""
+    return join(directory, f".fastrr-{run_id}")
+
+
+GMAC_FROM_BYTES = 1 << 22
+"""From here a process for one file pays: openssl's GMAC is 4 times as fast as its SHA-1."""
+
+
+XXH128_SINCE = (0, 8)
+"""Earlier versions of ``xxhsum`` compute another digest by that name (Ubuntu 20.04 has 0.7.3)."""
+
+
+def abilities(facts: HostFacts) -> frozenset[Algorithm]:
+    """Return the algorithms that copies to a host can be verified by."""
+    able = {Algorithm.SHA1}
+    if (version := re.search(r"(\d+)\.(\d+)", facts.xxhsum)) and (
+        (int(version[1]), int(version[2])) >= XXH128_SINCE
+    ):
+        able.add(Algorithm.XXH128)
+    if facts.openssl.startswith("OpenSSL 3"):
+        able.add(Algorithm.GMAC)
+    return frozenset(able)
+
+
+def algorithm(copy: Copy, able: frozenset[Algorithm]) -> Algorithm:
+    """Return the fastest algorithm for verifying ``copy``, of those a host is able to."""
+    if not fits_a_line(copy.destination):
+        return Algorithm.SHA1  # the slow way knows no other
+    if Algorithm.XXH128 in able:
+        return Algorithm.XXH128
+    if Algorithm.GMAC in able and copy.size >= GMAC_FROM_BYTES:
+        return Algorithm.GMAC
+    return Algorithm.SHA1
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A copy, the temporary path its content is written to, and its expected digest in hex."""
+
+    copy: Copy
+    holding: str
+    """The holding directory it is in, perhaps some directories deeper."""
+    path: str
+    algorithm: Algorithm
+    digest: str
+    same_as: str | None = None
+    """Path of the held file that is sent in place of this one: the content is the same."""
+    tree: str | None = None
+    """The topmost of the new directories that its destination is in, where it is put in place
+    with them."""
+
+
+def hold(
+    copies: Sequence[Copy],
+    digests: Mapping[Algorithm, Mapping[str, str]],
+    able: frozenset[Algorithm],
+    run_id: str,
+    ancestors: Mapping[str, str] | None = None,
+) -> tuple[Held, ...]:
+    """Give each copy its temporary path; content that occurs twice is marked to be sent once.
+
+    ``ancestors`` has, for each directory that does not exist, the nearest parent that does.
+    """
+    trees = _trees(copies, ancestors or {})
+    destinations = {copy.destination for copy in copies}
+    sent: dict[tuple[Algorithm, str], str] = {}
+    held = []
+    for number, copy in enumerate(copies):
+        name = basename(copy.destination)
+        if not fits_a_line(copy.destination):
+            name = f"odd-{number}"
+            while join(parent(copy.destination), name) in destinations:
+                name += "_"
+        directory = parent(copy.destination)
+        tree = trees.get(directory)
+        above = directory if tree is None else parent(tree)
+        holding = holding_directory(above, run_id)
+        path = moved(join(directory, name), above, holding)
+        by = algorithm(copy, able)
+        digest = digests[by][copy.source]
+        first = sent.setdefault((by, digest), path)
+        same_as = None if first == path else first
+        held.append(Held(copy, holding, path, by, digest, same_as, tree))
+    return tuple(held)
+
+
+def holding_directories(held: Sequence[Held]) -> list[str]:
+    """Return the holding directories that the held files are in."""
+    return list(dict.fromkeys(h.holding for h in held))
+
+
+def _trees(copies: Sequence[Copy], ancestors: Mapping[str, str]) -> dict[str, str]:
+    """Return the topmost new directory of each new directory that gets files.
+
+    Trees that have names which do not fit a line are left out: these are put in place one by one.
+    """
+    trees: dict[str, str] = {}
+    for directory in dict.fromkeys(parent(copy.destination) for copy in copies):
+        if (ancestor := ancestors.get(directory)) is not None:
+            first = directory[len(ancestor.rstrip("/")) + 1 :].partition("/")[0]
+            trees[directory] = join(ancestor, first)
+    odd = {
+        trees.get(parent(copy.destination)) for copy in copies if not fits_a_line(copy.destination)
+    }
+    return {directory: tree for directory, tree in trees.items() if tree not in odd}
+
+
+def moved(path: str, directory: str, to: str) -> str:
+    """Return the path that what is in ``directory`` has when it is in ``to``."""
+    return join(to, path[len(directory.rstrip("/")) + 1 :])
+
+
+_CHECK_MADE = r"""
+failed() {
+    printf '%s %s' "$1" "$2" | tr '\n' ' '
+    echo
+}
+anew() {
+    said=$(mkdir -m 700 -- "$2" 2>&1) || failed "$1" "$said"
+}
+made() {
+    [ -d "$2" ] || said=$(mkdir -p -- "$2" 2>&1) || failed "$1" "$said"
+}
+held() {
+    [ -d "$2" ] || said=$(mkdir -m 700 -- "$2" 2>&1) || failed "$1" "$said"
+}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """The directories that must be there before content can be sent."""
+
+    base_dirs: tuple[str, ...] = ()
+    """Temporary base_dirs: made anew, for nobody else to read; an error if they exist."""
+    directories: tuple[str, ...] = ()
+    """Made with all their parents, where they are missing."""
+    holding: tuple[str, ...] = ()
+    """Holding directories: made anew, for nobody else to read."""
+    inside: tuple[tuple[str, str], ...] = ()
+    """Directories of trees, made in holding directories: where, and where they will be."""
+
+    @classmethod
+    def of(
+        cls, base_dirs: Sequence[str], directories: Sequence[str], held: Sequence[Held]
+    ) -> Preparation:
+        holding = tuple(holding_directories(held))
+        trees = {h.tree: h.holding for h in held if h.tree is not None}
+        wanted: dict[str, None] = {}
+        inside = {parent(h.path): parent(h.copy.destination) for h in held if h.tree is not None}
+        for path in (*directories, *map(parent, holding)):
+            if tree := next((t for t in trees if path == t or path.startswith(t + "/")), None):
+                inside[moved(path, parent(tree), trees[tree])] = path
+            else:
+                wanted[path] = None
+        return cls(tuple(base_dirs), tuple(wanted), holding, tuple(inside.items()))
+
+    def in_stream(self, missing: Collection[str], held: Sequence[Held]) -> tuple[str, ...] | None:
+        """Return what has to be made besides by who unpacks files into holding directories.
+
+        None where that would not do: holding directories need their parents, and temporary
+        base_dirs and directories that get no files an answer. ``missing`` directories do not
+        exist. (A ``tar`` makes the directories that its files are in.)
+        """
+        if self.base_dirs or any(path in missing for path in self.directories):
+            return None
+        filled = {parent(h.path) for h in held}
+        return tuple(path for path, _ in self.inside if path not in filled)
+
+
+def prepare_script(preparation: Preparation) -> Script:
+    """Return the script that makes the directories of ``preparation``.
+
+    One ``mkdir`` makes many; only what is then not there is tried again, to hear why.
+    """
+    base_dirs, wanted = preparation.base_dirs, preparation.directories
+    holding = preparation.holding
+    inside = [path for path, _ in preparation.inside]
+    lines = [_CHECK_MADE]
+    lines += [f"anew {n} {quote(path)}\n" for n, path in enumerate(base_dirs)]
+    lines += [f"mkdir -p -- {join_words(chunk)} 2>/dev/null\n" for chunk in chunks(wanted)]
+    lines += [f"mkdir -m 700 -- {join_words(chunk)} 2>/dev/null\n" for chunk in chunks(holding)]
+    lines += [f"mkdir -p -- {join_words(chunk)} 2>/dev/null\n" for chunk in chunks(inside)]
+    lines += [f"made {n} {quote(path)}\n" for n, path in enumerate(wanted, len(base_dirs))]
+    first = len(base_dirs) + len(wanted)
+    lines += [f"held {n} {quote(path)}\n" for n, path in enumerate(holding, first)]
+    lines += [f"made {n} {quote(path)}\n" for n, path in enumerate(inside, first + len(holding))]
+    return script("".join((*lines, "true\n")))
+
+
+def parse_prepared(preparation: Preparation, body: bytes) -> dict[str, str]:
+    """Return, for each directory that could not be made, what ``mkdir`` said."""
+    paths = [*preparation.base_dirs, *preparation.directories]
+    paths += [parent(path) for path in preparation.holding]
+    paths += [path for _, path in preparation.inside]
+    failures: dict[str, str] = {}
+    for line in filter(None, to_text(body).split("\n")):
+        number, _, message = line.partition(" ")
+        failures.setdefault(paths[int(number)], message.strip())
+    return failures
+
+
+def discard_script(held: Sequence[Held]) -> Script:
+    """Return the script that removes what an abandoned copy has left behind.
+
+    What was receiving may live on for a moment, and make anew what has just been removed: it is
+    over when nothing has come back for a while.
+    """
+    holding = holding_directories(held)
+    lines = ["remove() {\n    found=\n"]
+    lines.extend(f"    [ ! -e {quote(directory)} ] || found=yes\n" for directory in holding)
+    lines.extend(f"    rm -rf -- {join_words(chunk)} 2>/dev/null\n" for chunk in chunks(holding))
+    lines.append(_REMOVE_UNTIL_GONE)
+    return script("".join(lines))
+
+
+_REMOVE_UNTIL_GONE = r"""
+    [ -n "$found" ]
+}
+tries=0
+while remove && [ "$tries" -lt 10 ]; do
+    tries=$((tries + 1))
+    sleep 0.3 2>/dev/null || sleep 1
+done
+"""
+
+
+def remove_script(directories: Sequence[str]) -> Script:
+    """Return the script that removes directories that this run has made."""
+    return script(f"rm -rf -- {join_words(directories)}\n")
+
+
+def chunks(words: Sequence[str], size: int = 400) -> Iterator[Sequence[str]]:
+    """Cut into pieces that fit one argument list: 400 words of at most 255 bytes, or 4096."""
+    for start in range(0, len(words), size):
+        yield words[start : start + size]
