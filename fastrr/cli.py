@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 
 from fastrr.arguments import parse
 
+COLLECT_AFTER = 100_000
+"""New objects after which Python looks for cycles among them (`gc.set_threshold`), instead of 700:
+ten thousand files are many objects, none of them part of a cycle."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with ``argv`` (default: the process's arguments); return its exit status."""
+    gc.set_threshold(COLLECT_AFTER)
     try:
         options = parse(sys.argv[1:] if argv is None else argv)
     except Exception as error:  # noqa: BLE001 (told, whatever it is)

@@ -70,9 +70,6 @@ def _explain(error: Exception) -> int:
 
 def _run(options: Options, handler: LogHandler) -> int:
     deployment = load(options)
-    # Not in a thread beside it: before Python 3.13 one that was joined may still be ending, inside
-    # OpenSSL and with a lock of it held, which workers forked just then would wait for for ever.
-    warm_up()
     on_terminal = sys.stderr.isatty() and not options.no_progress
     display = TerminalDisplay() if on_terminal else PlainDisplay()
     handler.display = display if isinstance(display, TerminalDisplay) else None
@@ -91,6 +88,9 @@ def _run(options: Options, handler: LogHandler) -> int:
     ssh = SshSettings(
         options.user, options.ssh_pass, options.ssh_config, HostKeyPolicy(options.host_keys)
     )
+    # Not in a thread beside it: before Python 3.13 one that was joined may still be ending, inside
+    # OpenSSL and with a lock of it held, which workers forked just then would wait for for ever.
+    warm_up([plan.host for plan in deployment.hosts], ssh)
     conduct = RunOptions(
         jobs=options.jobs,
         always_copy=options.always_copy,

@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import sha1
 from posixpath import join, normpath
+from typing import NamedTuple
 
 from fastrr.model import (
     Copy,
@@ -28,8 +28,7 @@ from fastrr.probe import HostFacts
 from fastrr.shell import parent
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What a host needs before its components can start; or why it can't have it."""
 
     copies: tuple[Copy, ...] = ()
@@ -46,8 +45,7 @@ class Decision:
         return not (self.copies or self.directories or self.base_dirs)
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """A decision, but for files of the right size: what these need, their digests will tell."""
 
     decision: Decision
@@ -142,7 +140,7 @@ def settle(
         )
     )
     unchanged = len(drafted.unsettled) - len(differing)
-    return replace(drafted.decision, copies=copies, unchanged=unchanged, problems=tuple(problems))
+    return drafted.decision._replace(copies=copies, unchanged=unchanged, problems=tuple(problems))
 
 
 @lru_cache(maxsize=1 << 17)

@@ -6,10 +6,10 @@ Workers tell the coordinator; the coordinator adds its own and passes all on to 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """Something that took its time has come to an end, well or not.
 
     Times are seconds of the monotonic clock, which all processes of a machine share
@@ -28,16 +28,14 @@ class Span:
         return self.ended_s - self.began_s
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(NamedTuple):
     """More bytes of file content went out to a host."""
 
     host: str
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class ComponentEnded:
+class ComponentEnded(NamedTuple):
     """A component has ended."""
 
     host: str
@@ -51,16 +49,14 @@ class ComponentEnded:
     """What its window showed last, where it did not end well."""
 
 
-@dataclass(frozen=True, slots=True)
-class Logged:
+class Logged(NamedTuple):
     """Something a worker wants a person to know; ``level`` as in `logging`."""
 
     level: int
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class StepBegan:
+class StepBegan(NamedTuple):
     """A step of the run begins: ``total`` units (``hosts``, ``B``, ``components``) to do."""
 
     name: str
@@ -75,7 +71,6 @@ class Advanced:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
 class StepEnded:
     """The step that began last is done."""
 

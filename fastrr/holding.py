@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from posixpath import basename, join
+from typing import NamedTuple
 
 from fastrr.model import Algorithm, Copy
 from fastrr.probe import HostFacts
@@ -55,8 +55,7 @@ def algorithm(copy: Copy, able: frozenset[Algorithm]) -> Algorithm:
     return Algorithm.SHA1
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """A copy, the temporary path its content is written to, and its expected digest in hex."""
 
     copy: Copy
@@ -149,8 +148,7 @@ held() {
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Preparation:
+class Preparation(NamedTuple):
     """The directories that must be there before content can be sent."""
 
     base_dirs: tuple[str, ...] = ()

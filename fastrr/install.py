@@ -25,9 +25,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from posixpath import basename, join
+from typing import NamedTuple
 
 from fastrr.holding import Held, chunks, holding_directories
 from fastrr.model import Algorithm
@@ -174,8 +174,7 @@ scratch={control}
 _HASHERS = {Algorithm.SHA1: "$hasher", Algorithm.XXH128: "xxhsum -H2"}
 
 
-@dataclass(frozen=True, slots=True)
-class _Finish:
+class _Finish(NamedTuple):
     """What is to be done when all files are held."""
 
     text: str
@@ -255,8 +254,7 @@ def finish_script(
     return script("".join((*lines, finish.text, "true\n")))
 
 
-@dataclass(frozen=True, slots=True)
-class Parcel:
+class Parcel(NamedTuple):
     """What goes along with the held files in one tar stream, and what is done with all of it.
 
     Paths are absolute; they are words that every shell takes as they are.
@@ -358,8 +356,7 @@ class InstallFailure(Enum):
     RENAME = "could not be renamed into place"
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """What a finishing script has said."""
 
     failures: Mapping[int, InstallFailure]

@@ -12,8 +12,8 @@ component is *started*: its process exists and is the program, no longer the she
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from posixpath import join
+from typing import NamedTuple
 
 from fastrr.screen import screen_word
 from fastrr.shell import Script, here_document, quote, script, to_text
@@ -151,8 +151,7 @@ done
 """
 
 
-@dataclass(frozen=True, slots=True)
-class SessionPlan:
+class SessionPlan(NamedTuple):
     """The session that a host's components run in."""
 
     name: str
@@ -374,8 +373,7 @@ def expansion(program: str, args: Sequence[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(NamedTuple):
     """A component whose process exists (or existed: see ``exit_status``)."""
 
     component: str
@@ -384,16 +382,14 @@ class Started:
     """Its exit status, where it has ended already."""
 
 
-@dataclass(frozen=True, slots=True)
-class NotStarted:
+class NotStarted(NamedTuple):
     """A component that could not be started, and why."""
 
     component: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class StartAnswer:
+class StartAnswer(NamedTuple):
     """What became of the components of one host and stage."""
 
     components: tuple[Started | NotStarted, ...] = ()

@@ -27,7 +27,6 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple
 from typing import NamedTuple
 
 from fastrr.model import Signature, SourceFile
@@ -323,7 +322,7 @@ def _check(seal: int, *values: object) -> None:
 
 def _text(signature: Signature) -> str:
     """A signature as one value: inodes may be beyond what an INTEGER of SQLite holds."""
-    return " ".join(map(str, astuple(signature)))
+    return " ".join(map(str, signature))
 
 
 def _parsed(text: str) -> Signature:

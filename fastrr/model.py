@@ -12,13 +12,13 @@ import stat as stat_module
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
 LOCALHOST = "localhost"
 """The name of the controller itself in a config."""
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(NamedTuple):
     """What ``stat`` says about a regular file; unchanged means (almost surely) same content.
 
     Times are nanoseconds since the epoch. See git's "racy" rule for when not to trust it.
@@ -37,8 +37,7 @@ class Signature:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFile:
+class SourceFile(NamedTuple):
     """A local file to be copied, as it was when the config had been loaded."""
 
     path: str
@@ -59,8 +58,7 @@ class SourceFile:
         return cls(path, stat_module.S_IMODE(status.st_mode), Signature.of(status))
 
 
-@dataclass(frozen=True, slots=True)
-class FileTarget:
+class FileTarget(NamedTuple):
     """A file a host needs: which source, and where it goes."""
 
     source: str
@@ -69,8 +67,7 @@ class FileTarget:
     """Path on the host, or relative to the temporary base_dir in a `FreshBase`."""
 
 
-@dataclass(frozen=True, slots=True)
-class ComponentPlan:
+class ComponentPlan(NamedTuple):
     """One program to start: everything resolved but a temporary base_dir."""
 
     name: str
@@ -86,8 +83,7 @@ class ComponentPlan:
     env: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class FreshBase:
+class FreshBase(NamedTuple):
     """A component whose base_dir is to be made anew on the host, and what goes into it."""
 
     component: str
@@ -95,8 +91,7 @@ class FreshBase:
     directories: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class HostPlan:
+class HostPlan(NamedTuple):
     """All that one host is asked to have and to run."""
 
     host: str
@@ -108,12 +103,11 @@ class HostPlan:
     """In the order of the config."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deployment:
+class Deployment(NamedTuple):
     """The validated result of config and muddlers: nothing left to ask."""
 
     hosts: tuple[HostPlan, ...]
-    sources: Mapping[str, SourceFile] = field(default_factory=dict)
+    sources: Mapping[str, SourceFile] = {}
     """Every local file any host wants, by absolute path."""
 
     @property
@@ -124,8 +118,7 @@ class Deployment:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class RunSettings:
+class RunSettings(NamedTuple):
     """What every worker needs to know beyond the plans. Never holds a secret."""
 
     session: str = "runner"
@@ -180,8 +173,7 @@ class CopyReason(Enum):
     __hash__ = object.__hash__  # as for `Algorithm`
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(NamedTuple):
     """One file to be put on one host."""
 
     source: str
@@ -213,8 +205,7 @@ class FileKind(Enum):
     OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteFile:
+class RemoteFile(NamedTuple):
     """What the check found at one destination."""
 
     kind: FileKind
@@ -228,8 +219,7 @@ class RemoteFile:
 MISSING = RemoteFile(FileKind.MISSING)
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """Why something on a host did not work: lines fit for a user, without the host's name."""
 
     host: str

@@ -9,6 +9,7 @@ The parent talks to each over a pipe, and reads replies and events in one loop i
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastrr.errors import Interrupted, TimeLimitPassed
 from fastrr.events import Event
@@ -34,8 +35,7 @@ WAITING_EVERY_S = 10.0
 """How often whoever calls is told which hosts have not answered yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What a request to one host came to."""
 
     host: str
@@ -45,8 +45,7 @@ class Reply:
     """Which `Batch` it answers."""
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """Requests for some hosts of a worker, of one call."""
 
     call: int
@@ -122,6 +121,7 @@ class WorkerPool:
         self._calls = 0
         self._interrupts = _Interrupts()
         count = max(1, min(jobs, len(hosts)))
+        gc.freeze()  # what there is by now stays: workers need not look through it, nor copy it
         # A worker must not meet a signal before it has its handlers.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:

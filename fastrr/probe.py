@@ -26,8 +26,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from hashlib import sha1
+from typing import NamedTuple
 
 from fastrr.model import MISSING, FileKind, HostPlan, RemoteFile, Signature, SourceFile
 from fastrr.screen import parse_sessions
@@ -238,8 +238,7 @@ fi
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Space:
+class Space(NamedTuple):
     """A file system: where it is mounted and how many bytes an ordinary user may still write."""
 
     mount: str
@@ -248,8 +247,7 @@ class Space:
     """The type of the file system; empty where ``df`` does not tell."""
 
 
-@dataclass(frozen=True, slots=True)
-class DirectoryFacts:
+class DirectoryFacts(NamedTuple):
     """Where a wanted directory will be made, or why it can't be.
 
     ``ancestor`` is the directory itself where it exists, else its nearest parent that does.
@@ -261,8 +259,7 @@ class DirectoryFacts:
     trouble: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class HostFacts:
+class HostFacts(NamedTuple):
     """What the check found out about a host, but for its files."""
 
     home: str
@@ -284,7 +281,7 @@ class HostFacts:
     hashing_s: float = 0.0
     """How long digests took, where that is known; to a hundredth of a second."""
     screen_directory: str = ""
-    tools: Mapping[str, str] = field(default_factory=dict)
+    tools: Mapping[str, str] = {}
     """Path of each tool of `TOOLS` and `REQUIRED_TOOLS` that is there."""
     sessions: tuple[str, ...] = ()
     """All ``pid.name`` of the account's screen sessions, dead ones included."""
@@ -293,9 +290,9 @@ class HostFacts:
     kills_user_processes: bool = False
     """systemd-logind ends what a user left running at logout (logind.conf(5))."""
     temporary_directory: str = ""
-    directories: Mapping[str, DirectoryFacts] = field(default_factory=dict)
+    directories: Mapping[str, DirectoryFacts] = {}
     """By path as in the plan: directories, and parents of files."""
-    space: Mapping[str, Space] = field(default_factory=dict)
+    space: Mapping[str, Space] = {}
     """By `DirectoryFacts.ancestor`."""
 
     def file_system_of(self, directory: str) -> str:
@@ -310,8 +307,7 @@ class HostFacts:
         return (self.boot, self.node, self.uid, self.home, self.screen_directory)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """The parsed answer of the probe."""
 
     facts: HostFacts
@@ -553,7 +549,7 @@ def _files(plan: HostPlan, sections: Mapping[str, list[str]]) -> tuple[RemoteFil
     for line, description in zip(lines[::2], lines[1::2], strict=True):
         number, _, target = line.partition(" ")
         link_to = target.replace("\1", "\n") or None
-        found[int(number)] = replace(_described(description), link_to=link_to)
+        found[int(number)] = _described(description)._replace(link_to=link_to)
     if strangers := found.keys() - set(range(len(plan.files))):
         raise ValueError(f"files that were not asked for: {sorted(strangers)}")
     return tuple(found.get(n, MISSING) if n in plain else found[n] for n in range(len(plan.files)))

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from fastrr.model import Algorithm
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(NamedTuple):
     """Connect and look: → `Checked`."""
 
     always_copy: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(NamedTuple):
     """A host that can take part in the run."""
 
     account: tuple[str, ...]
@@ -31,8 +29,7 @@ class Checked:
     """What stops the copies that are needed in any case."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decide:
+class Decide(NamedTuple):
     """Say what to copy: → `Decided`."""
 
     digests: Mapping[str, str]
@@ -41,33 +38,29 @@ class Decide:
     """The contents are the same: no digests are needed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(NamedTuple):
     """What is to be done; the host's worker keeps the particulars."""
 
     unchanged: int = 0
-    wanted: Mapping[Algorithm, tuple[str, ...]] = field(default_factory=dict)
+    wanted: Mapping[Algorithm, tuple[str, ...]] = {}
     """The sources of all copies, by the algorithm that verifies them."""
     to_do: bool = False
     """There is something to be made or copied."""
     problems: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
 class EndSessions:
     """End the earlier sessions of the run's name: → None."""
 
 
-@dataclass(frozen=True, slots=True)
-class CopyFiles:
+class CopyFiles(NamedTuple):
     """Make directories and copy what was decided: → `CopyReport`."""
 
     digests: Mapping[Algorithm, Mapping[str, str]]
     """Of the wanted sources, by the algorithm that verifies them there."""
 
 
-@dataclass(frozen=True, slots=True)
-class CopyReport:
+class CopyReport(NamedTuple):
     """What became of a host's copies."""
 
     copied: int
@@ -76,24 +69,20 @@ class CopyReport:
     failures: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class StartStage:
+class StartStage(NamedTuple):
     """Start the components of one stage: → tuple of `Started` and `NotStarted`."""
 
     start_index: float
 
 
-@dataclass(frozen=True, slots=True)
 class Watch:
     """Wait for the host's waited components: → None, and a `ComponentEnded` event for each."""
 
 
-@dataclass(frozen=True, slots=True)
 class Glance:
     """See which other components have ended already: → None, and an event for each."""
 
 
-@dataclass(frozen=True, slots=True)
 class Discard:
     """Remove the temporary base_dirs: the run ends before anything was started. → None."""
 

@@ -15,7 +15,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastrr import delta
 from fastrr.errors import FastrrError, Interrupted, TimeLimitPassed
@@ -50,8 +50,7 @@ HANDSHAKES_AT_ONCE = 8
 """With one first hop; see `SshSettings.handshakes_at_once`."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunOptions:
+class RunOptions(NamedTuple):
     """How the coordinator conducts a run."""
 
     jobs: int

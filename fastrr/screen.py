@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fastrr.shell import Script, quote, script, to_text
 from fastrr.state import LOOK
@@ -90,8 +90,7 @@ await_programs() {
 """
 
 
-@dataclass(frozen=True, slots=True)
-class StopAnswer:
+class StopAnswer(NamedTuple):
     """What did not end with its session."""
 
     sessions: tuple[str, ...] = ()

@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from posixpath import commonpath
 from posixpath import join as join_path
+from typing import NamedTuple
 
 SHELL_COMMAND = "exec sh -c 'eval \"$(cat)\"'"
 """What the login shell is asked to run; understood alike by POSIX shells, csh, tcsh and fish.
@@ -108,8 +108,7 @@ def below(common: str, path: str) -> str:
     return "./" + path[len(common.rstrip("/")) + 1 :] if common else path
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(NamedTuple):
     """A script ready to be sent, with the marks that frame its answer.
 
     ``text`` goes to the standard input of ``sh``. What the script prints lies between a line

@@ -25,8 +25,8 @@ home directories are often shared between hosts.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from posixpath import join, normpath
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from fastrr.model import ComponentPlan
@@ -102,8 +102,7 @@ def name_of(directory: str) -> str:
     return unquote(directory, errors="surrogateescape")
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
+class Launch(NamedTuple):
     """A component to start, with everything about its host filled in."""
 
     component: ComponentPlan

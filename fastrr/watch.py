@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fastrr.shell import Script, quote, script
 from fastrr.state import LOOK, Launch
@@ -60,8 +60,7 @@ ending() {
 _LAST_LINES = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """How a component ended."""
 
     component: str

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from posixpath import basename, dirname, join, normpath
+from typing import NamedTuple
 
 from fastrr.config.component import REQUIRED_ATTRIBUTES, Component, Config
 from fastrr.errors import ConfigError, Problem
@@ -91,8 +92,7 @@ class _HostParts:
                 above = dirname(above)
 
 
-@dataclass(frozen=True)
-class _Placed:
+class _Placed(NamedTuple):
     """Files and directories of a component that was the first of its host."""
 
     files: dict[str, FileTarget]

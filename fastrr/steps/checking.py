@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from dataclasses import dataclass, replace
 from posixpath import join
+from typing import NamedTuple
 
 from fastrr import delta, holding, probe, state
 from fastrr.delta import Decision, Draft
@@ -22,8 +22,7 @@ from fastrr.transports import programs_here, unusable
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Findings:
+class Findings(NamedTuple):
     """What the check found out, for the steps after it."""
 
     facts: HostFacts
@@ -67,7 +66,7 @@ def check(context: Context, always_copy: bool) -> Findings:
         )
     _require_tools(context, facts)
     base_dirs = delta.base_dirs(context.plan, facts, settings.session, context.run_id)
-    plan = replace(context.plan, files=()) if seen.listing else context.plan
+    plan = context.plan._replace(files=()) if seen.listing else context.plan
     draft = delta.draft(
         plan, facts, seen.files, context.sources, base_dirs, always_copy=always_copy
     )
@@ -81,7 +80,7 @@ def decide(context: Context, findings: Findings, request: Decide) -> Decision:
     :raises HostError: when the host has to be looked at once more, and that can't be done.
     """
     if request.all_unchanged:
-        return replace(findings.draft.decision, unchanged=len(context.plan.files))
+        return findings.draft.decision._replace(unchanged=len(context.plan.files))
     facts, draft = findings.facts, findings.draft
     if findings.seen.listing is not None:
         with context.timed("check", "again, each file"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from fastrr import delta, probe
 from fastrr.errors import CommandFailed
@@ -15,8 +15,7 @@ from fastrr.shell import Script, parent
 from fastrr.steps.context import Context
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """What was seen of a host."""
 
     facts: HostFacts
@@ -116,7 +115,7 @@ def remembered(
     if not known:
         return answer
     files = [
-        replace(there, digest=entry.sha1)
+        there._replace(digest=entry.sha1)
         if there.digest is None
         and there.link_to is None
         and (entry := known.get(target.destination))

@@ -9,22 +9,19 @@ found by its digest and never becomes a destination.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from fastrr.hosts.base import Host
 
 
-@dataclass(frozen=True, slots=True)
-class Basis:
+class Basis(NamedTuple):
     """A file on the host that is probably much like the one to be sent there."""
 
     path: str
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """One file to be sent."""
 
     source: str

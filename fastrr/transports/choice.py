@@ -13,7 +13,7 @@ The rule of ``--transport auto``:
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fastrr.transports.base import Item
 
@@ -21,8 +21,7 @@ AUTO = "auto"
 DELTA_FROM_BYTES = 8 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(NamedTuple):
     """The files that go by one transport."""
 
     transport: str

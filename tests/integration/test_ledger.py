@@ -17,7 +17,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -126,7 +126,7 @@ class Place:
         before = self.signature(to)
         self.host.sh(REWRITE.format(shlex.quote(f"{self.directory}/{to}"), OTHER))
         after = self.signature(to)
-        assert replace(after, ctime_ns=before.ctime_ns) == before
+        assert after._replace(ctime_ns=before.ctime_ns) == before
         assert self.content(to) == OTHER
 
 

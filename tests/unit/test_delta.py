@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import pytest
 
@@ -117,7 +116,7 @@ def test_only_what_has_the_right_size_is_unsettled() -> None:
 def test_copies_have_absolute_destinations(
     destination: str, link_to: str | None, copied_to: str
 ) -> None:
-    (copy,) = decide({destination: replace(MISSING, link_to=link_to)}).copies
+    (copy,) = decide({destination: MISSING._replace(link_to=link_to)}).copies
     assert copy.destination == copied_to
 
 
@@ -145,7 +144,7 @@ def test_what_is_in_the_way_is_a_problem(kind: FileKind, what: str) -> None:
 
 
 def with_directory(path: str, facts: DirectoryFacts) -> HostFacts:
-    return replace(FACTS, directories={path: facts})
+    return FACTS._replace(directories={path: facts})
 
 
 def directory_problems(path: str, facts: DirectoryFacts) -> tuple[str, ...]:
@@ -182,7 +181,7 @@ def test_a_directory_that_is_written_to_must_be_writable() -> None:
 def test_the_same_trouble_is_told_once() -> None:
     directories = {f"/srv/{name}": DirectoryFacts("/srv", "denied") for name in "abc"}
     plan = HostPlan("host", directories=tuple(directories))
-    facts = replace(FACTS, directories=directories)
+    facts = FACTS._replace(directories=directories)
     assert len(draft(plan, facts, (), {}).decision.problems) == 1
 
 
@@ -193,7 +192,7 @@ def test_missing_directories_are_made() -> None:
         "/srv/new": DirectoryFacts("/srv"),
         "./new": DirectoryFacts("."),
     }
-    decision = draft(plan, replace(FACTS, directories=directories), (), {}).decision
+    decision = draft(plan, FACTS._replace(directories=directories), (), {}).decision
     assert decision.directories == ("/srv/new", "/home/me/new")
 
 
@@ -201,7 +200,7 @@ def test_missing_directories_are_made() -> None:
 
 
 def test_new_content_must_fit() -> None:
-    tight = replace(FACTS, space={"/srv": Space("/", 4_000_000)})
+    tight = FACTS._replace(space={"/srv": Space("/", 4_000_000)})
     fits = {"/srv/a": MISSING, "/srv/b": there(size=1)}
     assert decide(fits, of=source(size=2_000_000), facts=tight).problems == ()
     assert decide({**fits, "/srv/c": MISSING}, of=source(size=2_000_000), facts=tight).problems == (
@@ -210,14 +209,13 @@ def test_new_content_must_fit() -> None:
 
 
 def test_what_is_unchanged_needs_no_space() -> None:
-    full = replace(FACTS, space={"/srv": Space("/", 0)})
+    full = FACTS._replace(space={"/srv": Space("/", 0)})
     assert decide({"/srv/a": there(digest="abc")}, facts=full).problems == ()
     assert len(decide({"/srv/a": there(digest="abd")}, facts=full).problems) == 1
 
 
 def test_file_systems_are_summed_up_one_by_one() -> None:
-    facts = replace(
-        FACTS,
+    facts = FACTS._replace(
         directories={name: DirectoryFacts(name) for name in ("/srv", "/srv/sub", "/data")},
         space={"/srv": Space("/", 5), "/srv/sub": Space("/", 5), "/data": Space("/data", 5)},
     )

@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,7 +54,7 @@ def path(tmp_path: Path) -> str:
 def filled(path: str, count: int = 3) -> dict[str, RemoteEntry]:
     """A ledger with this many files of the host ``h``."""
     entries = {
-        f"./file {n}": RemoteEntry(replace(SIGNATURE, inode=n), f"{n:040x}", "machine")
+        f"./file {n}": RemoteEntry(SIGNATURE._replace(inode=n), f"{n:040x}", "machine")
         for n in range(count)
     }
     Ledger(path).store_remote("h", entries)
@@ -74,7 +73,7 @@ def execute(path: str, *statements: str) -> None:
 
 def test_files_of_a_host_are_remembered_by_any_name(path: str) -> None:
     entries = {
-        name: RemoteEntry(replace(SIGNATURE, inode=n), f"{n:040x}", f"machine {n}")
+        name: RemoteEntry(SIGNATURE._replace(inode=n), f"{n:040x}", f"machine {n}")
         for n, name in enumerate(NAMES)
     }
     Ledger(path).store_remote("h", entries)
@@ -82,7 +81,7 @@ def test_files_of_a_host_are_remembered_by_any_name(path: str) -> None:
 
 
 def test_hosts_are_kept_apart(path: str) -> None:
-    other = replace(SIGNATURE, size=11)
+    other = SIGNATURE._replace(size=11)
     Ledger(path).store_remote("tester ssh-ed25519 A", {"./f": ENTRY})
     Ledger(path).store_remote("other ssh-ed25519 A", {"./f": RemoteEntry(other, SHA1, "m")})
     assert Ledger(path).remote("tester ssh-ed25519 A") == {"./f": ENTRY}
@@ -92,7 +91,7 @@ def test_hosts_are_kept_apart(path: str) -> None:
 
 def test_what_is_newer_replaces_what_is_older(path: str) -> None:
     Ledger(path).store_remote("h", {"./f": ENTRY, "./g": ENTRY})
-    newer = RemoteEntry(replace(SIGNATURE, ctime_ns=1), "0" * 40, "another machine")
+    newer = RemoteEntry(SIGNATURE._replace(ctime_ns=1), "0" * 40, "another machine")
     Ledger(path).store_remote("h", {"./f": newer})
     assert Ledger(path).remote("h") == {"./f": newer, "./g": ENTRY}
 
@@ -234,7 +233,7 @@ def test_a_local_digest_holds_for_exactly_one_signature(path: str, field: str) -
     Ledger(path).store_local([LocalEntry("/f", SIGNATURE, SHA1)])
     ledger = LocalLedger(Ledger(path))
     assert ledger.look_up([source("/f")]) == {"/f": SHA1}
-    changed = replace(SIGNATURE, **{field: getattr(SIGNATURE, field) + 1})
+    changed = SIGNATURE._replace(**{field: getattr(SIGNATURE, field) + 1})
     assert ledger.look_up([source("/f", changed), source("/g")]) == {}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from hashlib import sha1
 from pathlib import Path
 
@@ -126,8 +125,7 @@ def test_files_of_any_name_are_described(box: Box) -> None:
         status = os.stat(to_bytes(paths[name]))
         signature = Signature.of(status)
         if not nanoseconds(box):
-            signature = replace(
-                signature,
+            signature = signature._replace(
                 mtime_ns=status.st_mtime_ns // 10**9 * 10**9,
                 ctime_ns=status.st_ctime_ns // 10**9 * 10**9,
             )
@@ -439,7 +437,7 @@ clock 8180 90 1700000002.5 1700000002.500000000 44 40
     assert facts.clock_ns == 1700000002_500000000
     signature = Signature(3, 1700000000_123456789, 1700000001_500000000, 42, 2049)
     file = RemoteFile(FileKind.FILE, signature, digest(b"abc"))
-    assert answer.files == (file, RemoteFile(FileKind.MISSING), replace(file, link_to="/srv/a b"))
+    assert answer.files == (file, RemoteFile(FileKind.MISSING), file._replace(link_to="/srv/a b"))
 
 
 def test_whole_seconds_are_understood() -> None:
@@ -581,7 +579,7 @@ def test_a_destination_that_still_has_its_known_signature_is_not_hashed(box: Box
     if not nanoseconds(box):
         pytest.skip("only whole seconds: never known")
     known = {path: Signature.of(os.stat(path)) for path in (same, other)}
-    known[other] = replace(known[other], ctime_ns=known[other].ctime_ns + 1)
+    known[other] = known[other]._replace(ctime_ns=known[other].ctime_ns + 1)
     answer = parse_answer(plan, box.ask(probe_script(plan, sources, True, known)))
     assert [file.digest for file in answer.files] == [None, digest(b"abc")]
     assert answer.files[0].signature == known[same]

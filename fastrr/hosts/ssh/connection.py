@@ -152,7 +152,7 @@ def connect(
     """
     target = resolve(name, settings)
     if jumps:
-        target = replace(target, proxy_jump=jumps, proxy_command=None)
+        target = target._replace(proxy_jump=jumps, proxy_command=None)
     timeout_s = target.connect_timeout_s or timeout_s
     deadline = time.monotonic() + timeout_s
     pause_s = 0.2

@@ -16,7 +16,7 @@ import threading
 import warnings
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import paramiko
 from paramiko.agent import AgentSSH
@@ -29,8 +29,7 @@ MAX_TRIES = 6
 """sshd_config(5), MaxAuthTries."""
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
+class Credential(NamedTuple):
     """What a host has accepted, for other connections to offer nothing else."""
 
     key_file: str | None = None

@@ -14,13 +14,12 @@ import hashlib
 import hmac
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One line: who it is about, and a public key (wire format, RFC 4253 section 6.6)."""
 
     patterns: tuple[str, ...]
@@ -95,13 +94,12 @@ def read(paths: Iterable[str]) -> list[Entry]:
     return entries
 
 
-@dataclass(frozen=True, slots=True)
-class OnFile:
+class OnFile(NamedTuple):
     """What known_hosts says about one host."""
 
     keys: tuple[Entry, ...] = ()
     revoked: tuple[Entry, ...] = ()
-    without_port: tuple[Entry, ...] = field(default=())
+    without_port: tuple[Entry, ...] = ()
     """Keys of the same name at port 22, which ssh accepts where there is no other entry."""
 
     @property

@@ -6,15 +6,16 @@ program, paramiko's own parser stands in (no Include there).
 
 from __future__ import annotations
 
-import ipaddress
+import contextlib
 import os
 import pwd
 import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from fastrr.errors import ConnectionFailed
 from fastrr.model import HostKeyPolicy, SshSettings
@@ -27,8 +28,7 @@ SSH_G_TIMEOUT_S = 30.0
 """``ssh -G`` may run commands (``Match exec``), and look names up (``CanonicalizeHostname``)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """A host as a config writes it: ``[user@]host[:port]``, IPv6 addresses in brackets or bare."""
 
     host: str
@@ -57,6 +57,8 @@ class Address:
 
 
 def _is_ipv6(text: str) -> bool:
+    import ipaddress  # hardly ever needed
+
     try:
         ipaddress.IPv6Address(text)
     except ValueError:
@@ -64,8 +66,7 @@ def _is_ipv6(text: str) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class SshTarget:
+class SshTarget(NamedTuple):
     """Everything needed to connect to one host."""
 
     hostname: str
@@ -129,7 +130,50 @@ def default_user(config_file: str | None) -> str:
         return local_user()
 
 
-def _run_ssh_g(ssh: str, address: Address, settings: SshSettings) -> str:
+AHEAD = 16
+"""Hosts whose configuration is read while this process is busy with something else."""
+AHEAD_PATIENCE_S = 0.3
+
+_read_ahead: dict[tuple[str, ...], subprocess.CompletedProcess[str]] = {}
+"""By command: what `read_ahead` has found, for whoever asks first."""
+
+
+@contextlib.contextmanager
+def read_ahead(names: Sequence[str], settings: SshSettings) -> Iterator[None]:
+    """Have ``ssh -G`` run for the first hosts, for `resolve`, while what is inside is done.
+
+    What goes wrong, or takes longer, is left to `resolve`.
+    """
+    running: dict[tuple[str, ...], subprocess.Popen[str]] = {}
+    if ssh := shutil.which("ssh"):
+        for name in names[:AHEAD]:
+            with contextlib.suppress(ValueError, OSError):
+                command = _ssh_g(ssh, Address.parse(name), settings)
+                running[tuple(command)] = subprocess.Popen(command, **_SSH_G)
+    try:
+        yield
+        deadline = time.monotonic() + AHEAD_PATIENCE_S
+        for words, process in running.items():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                said = process.communicate(timeout=max(0.0, deadline - time.monotonic()))
+                _read_ahead[words] = subprocess.CompletedProcess(words, process.returncode, *said)
+    finally:
+        for process in running.values():
+            if process.returncode is None:
+                process.kill()
+                process.communicate()
+
+
+_SSH_G: dict[str, Any] = {
+    "stdin": subprocess.DEVNULL,
+    "stdout": subprocess.PIPE,
+    "stderr": subprocess.PIPE,
+    "text": True,
+    "errors": "surrogateescape",
+}
+
+
+def _ssh_g(ssh: str, address: Address, settings: SshSettings) -> list[str]:
     command = [ssh, "-G"]
     if settings.config_file:
         command += ["-F", settings.config_file]
@@ -137,19 +181,18 @@ def _run_ssh_g(ssh: str, address: Address, settings: SshSettings) -> str:
         command += ["-l", user]
     if address.port:
         command += ["-p", str(address.port)]
+    return [*command, "--", address.host]
+
+
+def _run_ssh_g(ssh: str, address: Address, settings: SshSettings) -> str:
+    command = _ssh_g(ssh, address, settings)
     try:
-        completed = subprocess.run(
-            [*command, "--", address.host],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="surrogateescape",
-            check=False,
-            timeout=SSH_G_TIMEOUT_S,
+        completed = _read_ahead.pop(tuple(command), None) or subprocess.run(
+            command, check=False, timeout=SSH_G_TIMEOUT_S, **_SSH_G
         )
     except subprocess.TimeoutExpired as error:
         raise ConnectionFailed(
-            f"`{' '.join(command)} {address.host}` did not come to an end within "
+            f"`{' '.join(command)}` did not come to an end within "
             f"{SSH_G_TIMEOUT_S:g} s: does a `Match exec` in ssh's configuration hang?"
         ) from error
     if completed.returncode != 0:
