@@ -180,11 +180,11 @@ class Preparation(NamedTuple):
 
         None where that would not do: holding directories need their parents, and temporary
         base_dirs and directories that get no files an answer. ``missing`` directories do not
-        exist. (A ``tar`` makes the directories that its files are in.)
+        exist. (A ``tar`` makes the directories of the files that are sent.)
         """
         if self.base_dirs or any(path in missing for path in self.directories):
             return None
-        filled = {parent(h.path) for h in held}
+        filled = {parent(h.path) for h in held if h.same_as is None}
         return tuple(path for path, _ in self.inside if path not in filled)
 
 

@@ -204,7 +204,9 @@ class _Finish(NamedTuple):
         for n, h in plain:
             *words, path = row(n, h)
             tables[h.algorithm].append(" ".join((*words, below(common, path))))
-        lines = [_FUNCTIONS, *_spread_lines(held)]
+        lines = [_FUNCTIONS]
+        lines += [f"mkdir -p -- {join_words(chunk)}\n" for chunk in chunks(missing)]
+        lines += _spread_lines(held)
         for n, h in odd:
             about = (str(n), h.digest, f"{h.copy.mode:o}", h.path, h.copy.destination)
             lines.append(f"odd {join_words(about)}\n")
@@ -218,7 +220,6 @@ class _Finish(NamedTuple):
             if h.algorithm is Algorithm.GMAC:
                 number, digest, *others = row(n, h)
                 lines.append(f"keyed {join_words((number, digest.upper(), *others))}\n")
-        lines += [f"mkdir -p -- {join_words(chunk)}\n" for chunk in chunks(missing)]
         lines += _move_lines([h for _, h in plain], common, list(tables), perl)
         lines += [f"left {quote(d)}\n" for d in dict.fromkeys(parent(h.path) for h in held)]
         holding = holding_directories(held)
