@@ -25,7 +25,7 @@ what it wrote, and never what was there before.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha1
 from typing import NamedTuple
 
@@ -37,6 +37,7 @@ from fastrr.shell import (
     common_directory,
     fits_a_line,
     here_document,
+    is_plain,
     parent,
     quote,
     script,
@@ -168,9 +169,20 @@ esac
 }
 """.replace("{hasher}", HASHER)
 
+_XARGS_OF_LINES = r"tr '\n' '\0' | xargs -0"
+_XARGS = "xargs"
+"""Where all names are plain: blanks, quotes and backslashes mean something to it (POSIX, XCU)."""
+
 _LIST = r"""
 echo "== listing"
-{ tr '\n' '\0' | xargs -0 stat -c "$format %n" -- 2>/dev/null | $hasher; } {wanted}"""
+if command -v sha1sum >/dev/null; then
+    hasher='sha1sum -b' # for so little it is quicker
+fi
+{ {names} stat -c "$format %n" -- 2>/dev/null | $hasher; } {wanted}"""
+
+_JUST_LOOK = r"""
+echo "== named"
+{ {names} stat -c "$format %n" -- 2>/dev/null; } {wanted}"""
 
 _LOOK_AT_FILES = r"""
 now() {
@@ -315,6 +327,8 @@ class Answer(NamedTuple):
     """What is at each destination, in plan order; empty for a `listing_script`."""
     listing: str = ""
     """Digest of all that ``stat`` says of the files; empty where there is none."""
+    unfollowed: tuple[int, ...] = ()
+    """Places of destinations that are symbolic links, and were not followed for lack of hashing."""
 
 
 def needed_directories(plan: HostPlan) -> tuple[str, ...]:
@@ -343,10 +357,10 @@ def listing_script(
     How much space is free it does not ask: nothing will be copied, should the listing be right.
     """
     common = common_directory([target.destination for target in plan.files])
-    names = here_document([below(common, target.destination) for target in plan.files])
+    names = [below(common, target.destination) for target in plan.files]
     format_ = _FORMAT.replace("{hashing}", "false").replace("{format_known}", "true")
     lines = [_look_at_host(plan, sources, sessions, space=False), format_]
-    lines.append(_inside(common, _LIST, names))
+    lines.append(_inside(common, _with_names(_LIST, names), names, "files", "followed"))
     return script("".join((*lines, "true\n")))
 
 
@@ -360,24 +374,43 @@ def probe_script(
     """Return the script that looks at everything ``plan`` touches.
 
     ``hashing``: compute the digest of each destination that has the size of its source, unless
-    ``known`` has, by destination, the signature that it still has. ``sessions``: also list the
+    ``known`` has, by destination, the signature that it still has. Without it times are those of
+    whole seconds, and symbolic links are left to `follow_script`. ``sessions``: also list the
     screen sessions.
     """
     known = known or {}
     lines = [_look_at_host(plan, sources, sessions, space=True)]
     if plan.files:
         format_ = _FORMAT.replace("{hashing}", "true" if hashing else "false")
-        lines.append(format_.replace("{format_known}", "false"))
+        lines.append(format_.replace("{format_known}", "false" if hashing else "true"))
     wanted = [(n, sources[t.source].size, t.destination) for n, t in enumerate(plan.files)]
     if plain := [one for one in wanted if fits_a_line(one[2])]:
         common = common_directory([path for _, _, path in plain])
-        table = [
-            f"{n} {size} {_times(known.get(path))} {below(common, path)}" for n, size, path in plain
-        ]
-        lines.append(_inside(common, _LOOK_AT_FILES, here_document(table)))
+        if hashing:
+            table = [
+                f"{n} {size} {_times(known.get(path))} {below(common, path)}"
+                for n, size, path in plain
+            ]
+            lines.append(_inside(common, _LOOK_AT_FILES, table, "files", "followed"))
+        else:
+            names = [below(common, path) for _, _, path in plain]
+            lines.append(_inside(common, _with_names(_JUST_LOOK, names), names, "named"))
     if odd := [(n, size, path) for n, size, path in wanted if not fits_a_line(path)]:
         lines.append('cd -- "$home"\necho "== followed"\n')
         lines.extend(f"inspect {n} {size} {quote(path)}\n" for n, size, path in odd)
+    return script("".join((*lines, "true\n")))
+
+
+def follow_script(
+    plan: HostPlan, sources: Mapping[str, SourceFile], numbers: Iterable[int]
+) -> Script:
+    """Return the script that follows symbolic links; see `Answer.unfollowed`."""
+    lines = [_FORMAT.replace("{hashing}", "false").replace("{format_known}", "true")]
+    lines.append('echo "== followed"\n')
+    for n in numbers:
+        target = plan.files[n]
+        size = sources[target.source].size
+        lines.append(f"inspect {n} {size} {quote(target.destination)}\n")
     return script("".join((*lines, "true\n")))
 
 
@@ -399,15 +432,21 @@ def _look_at_host(
     return "".join(lines)
 
 
-def _inside(common: str, text: str, document: str) -> str:
-    """Have a part of the script run in a directory; where there is none, there are no files."""
-    text = text.replace("{wanted}", document, 1)
+def _with_names(text: str, names: Sequence[str]) -> str:
+    """Fill in how names of files get to be arguments."""
+    return text.replace("{names}", _XARGS if all(map(is_plain, names)) else _XARGS_OF_LINES)
+
+
+def _inside(common: str, text: str, lines: Sequence[str], *sections: str) -> str:
+    """Have a part of the script run in a directory; where there is none, there are no files.
+
+    It gets ``lines`` as its input; without the directory, ``sections`` are printed, all empty.
+    """
+    text = text.replace("{wanted}", here_document(lines), 1)
     if not common:
         return text
-    return (
-        f"if cd -- {quote(common)} 2>/dev/null; then\n{text}else\n"
-        'printf \'%s\\n\' "== files" "== followed"\nfi\n'
-    )
+    titles = " ".join(f'"== {title}"' for title in sections)
+    return f"if cd -- {quote(common)} 2>/dev/null; then\n{text}else\nprintf '%s\\n' {titles}\nfi\n"
 
 
 def _times(signature: Signature | None) -> str:
@@ -431,9 +470,11 @@ def parse_answer(plan: HostPlan, body: bytes) -> Answer:
     sections = _sections(to_text(body))
     try:
         listing = next(iter(sections.get("listing", ())), "").partition(" ")[0]
-        listed = "files" not in sections and "followed" not in sections and listing
-        files = () if listed else _files(plan, sections)
-        return Answer(_facts(plan, sections), files, listing)
+        listed = sections.keys().isdisjoint(("files", "followed", "named")) and listing
+        if listed:
+            return Answer(_facts(plan, sections), (), listing)
+        files, unfollowed = _files(plan, sections)
+        return Answer(_facts(plan, sections), files, listing, unfollowed)
     except (KeyError, ValueError, IndexError) as error:
         raise UnreadableAnswer(f"{type(error).__name__}: {error}") from error
 
@@ -536,23 +577,59 @@ def _space(sections: Mapping[str, list[str]]) -> dict[str, Space]:
     }
 
 
-def _files(plan: HostPlan, sections: Mapping[str, list[str]]) -> tuple[RemoteFile, ...]:
+def parse_followed(answer: Answer, body: bytes) -> Answer:
+    """Complete an answer by what a `follow_script` has printed.
+
+    :raises UnreadableAnswer: as `parse_answer`.
+    """
+    try:
+        found = dict(_followed(_sections(to_text(body))["followed"]))
+        files = tuple(found.pop(n, there) for n, there in enumerate(answer.files))
+    except (KeyError, ValueError, IndexError) as error:
+        raise UnreadableAnswer(f"{type(error).__name__}: {error}") from error
+    return answer._replace(files=files, unfollowed=())
+
+
+def _files(
+    plan: HostPlan, sections: Mapping[str, list[str]]
+) -> tuple[tuple[RemoteFile, ...], tuple[int, ...]]:
+    """Return what was found at each destination, and which of them are links not followed."""
     if not plan.files:
-        return ()
-    plain = {n for n, target in enumerate(plan.files) if fits_a_line(target.destination)}
+        return (), ()
+    plain = {n: t.destination for n, t in enumerate(plan.files) if fits_a_line(t.destination)}
     found: dict[int, RemoteFile] = {}
-    for line in sections["files"] if plain else ():
-        if line and not line.startswith("clock "):
-            number, _, description = line.partition(" ")
-            found[int(number)] = _described(description)
-    lines = [line for line in sections["followed"] if line]
+    links: list[int] = []
+    if "named" in sections:
+        common = common_directory(list(plain.values()))
+        numbers = {below(common, path): n for n, path in plain.items()}
+        for line in filter(None, sections["named"]):
+            *description, name = line.split(" ", 6)
+            found[numbers[name]] = _described(" ".join(description))
+            if description[0].startswith("a") and len(description[0]) == _MODE_DIGITS:
+                links.append(numbers[name])
+    else:
+        for line in sections["files"] if plain else ():
+            if line and not line.startswith("clock "):
+                number, _, described = line.partition(" ")
+                found[int(number)] = _described(described)
+    found.update(
+        _followed(sections.get("followed", ()) if "named" in sections else sections["followed"])
+    )
+    if strangers := found.keys() - set(range(len(plan.files))):
+        raise ValueError(f"files that were not asked for: {sorted(strangers)}")
+    files = tuple(found.get(n, MISSING) if n in plain else found[n] for n in range(len(plan.files)))
+    return files, tuple(links)
+
+
+_MODE_DIGITS = 4
+
+
+def _followed(lines: Iterable[str]) -> Iterator[tuple[int, RemoteFile]]:
+    lines = [line for line in lines if line]
     for line, description in zip(lines[::2], lines[1::2], strict=True):
         number, _, target = line.partition(" ")
         link_to = target.replace("\1", "\n") or None
-        found[int(number)] = _described(description)._replace(link_to=link_to)
-    if strangers := found.keys() - set(range(len(plan.files))):
-        raise ValueError(f"files that were not asked for: {sorted(strangers)}")
-    return tuple(found.get(n, MISSING) if n in plain else found[n] for n in range(len(plan.files)))
+        yield int(number), _described(description)._replace(link_to=link_to)
 
 
 def _described(description: str) -> RemoteFile:

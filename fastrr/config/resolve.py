@@ -377,6 +377,8 @@ def _check_name(value: object) -> str | None:
 
 
 def _check_path(value: object) -> str | None:
+    if type(value) is str and value:
+        return _check_text(value)
     path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
     if not isinstance(path, str) or not path:
         return f"must be a path, not {value!r}"

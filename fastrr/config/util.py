@@ -28,9 +28,9 @@ def recursive_files_dict(src_path: str, dest_path: str) -> dict[str, str]:
     if not os.path.isdir(top):
         raise NotADirectoryError(f"{source!r} is no directory: write files[{source!r}] = ...")
     files: dict[str, str] = {}
+    start = len(os.path.join(top, ""))
     for path in _files_below(top, ()):
-        relative = os.path.relpath(path, top)
-        to = posixpath.normpath(posixpath.join(destination, *relative.split(os.sep)))
+        to = posixpath.normpath(posixpath.join(destination, path[start:]))
         named_tilde = to.startswith("~") and not destination.startswith("~")
         files[path] = f"./{to}" if named_tilde else to
     return files

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from fastrr import delta, probe
@@ -80,16 +80,24 @@ def _probe(context: Context, always_copy: bool, known: Mapping[str, RemoteEntry]
         signatures,
         sessions=not context.settings.copy_only,
     )
-    return _ask(
-        context, script, sum(context.sources[target.source].size for target in context.plan.files)
-    )
+    bytes_to_hash = sum(context.sources[target.source].size for target in context.plan.files)
+    answer = _ask(context, script, bytes_to_hash)
+    if answer.unfollowed:
+        script = probe.follow_script(context.plan, context.sources, answer.unfollowed)
+        body, _ = ask(context.host, script, "following symbolic links")
+        answer = _understood(lambda: probe.parse_followed(answer, body))
+    return answer
 
 
 def _ask(context: Context, script: Script, bytes_to_hash: int) -> probe.Answer:
     limit_s = ANSWER_WITHIN_S + bytes_to_hash / SLOWEST_READ_BYTES_S
     body, _ = ask(context.host, script, "looking at the host", limit_s)
+    return _understood(lambda: probe.parse_answer(context.plan, body))
+
+
+def _understood(parse: Callable[[], probe.Answer]) -> probe.Answer:
     try:
-        return probe.parse_answer(context.plan, body)
+        return parse()
     except probe.UnreadableAnswer as error:
         raise CommandFailed(f"the host's answer can't be read: {error}") from error
 

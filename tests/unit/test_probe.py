@@ -27,10 +27,12 @@ from fastrr.probe import (
     Space,
     UnreadableAnswer,
     can_be_listed,
+    follow_script,
     listing_key,
     listing_script,
     missing_tools,
     parse_answer,
+    parse_followed,
     probe_script,
 )
 from fastrr.shell import script, to_bytes, to_text
@@ -92,7 +94,11 @@ def look(
 ) -> Answer:
     plan, sources = plan_of(wanted or {}, directories, fresh)
     script = probe_script(plan, sources, hashing)
-    return parse_answer(plan, box.ask(script, nobody=nobody))
+    answer = parse_answer(plan, box.ask(script, nobody=nobody))
+    if not answer.unfollowed:
+        return answer
+    script = follow_script(plan, sources, answer.unfollowed)
+    return parse_followed(answer, box.ask(script, nobody=nobody))
 
 
 def write(directory: Path, name: str, content: bytes) -> str:
@@ -159,6 +165,26 @@ def test_nothing_is_hashed_unless_asked_for(box: Box) -> None:
     os.symlink("plain", box.home / "link")
     found = look(box, dict.fromkeys([*paths, str(box.home / "link")], 5), hashing=False).files
     assert [(file.kind, file.digest) for file in found] == [(FileKind.FILE, None)] * 3
+    assert [file.link_to for file in found] == [None, None, str(box.home / "plain")]
+
+
+@pytest.mark.parametrize(
+    "names", [("a", "b/c", "-d"), ("a", "two words", "it's", '"', "$(id)", "x\n")]
+)
+def test_without_hashing_the_same_is_found(box: Box, names: Sequence[str]) -> None:
+    (box.home / "b").mkdir()
+    wanted = {write(box.home, name, name.encode()): len(name) for name in names}
+    wanted |= {str(box.home / "gone"): 1, str(box.home / "b"): 1}
+    os.symlink("nowhere", box.home / "broken")
+    wanted[str(box.home / "broken")] = 1
+
+    def sizes(hashing: bool) -> list[object]:
+        found = look(box, wanted, hashing=hashing).files
+        return [(file.kind, file.signature and file.signature.size) for file in found]
+
+    gone = RemoteFile(FileKind.MISSING)
+    assert sizes(False) == sizes(True)
+    assert look(box, {str(box.home / "no/such/file"): 1}, hashing=False).files == (gone,)
 
 
 def test_what_is_not_there_is_missing(box: Box) -> None:
