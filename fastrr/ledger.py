@@ -160,7 +160,10 @@ class Ledger:
             found[os.fsdecode(path)] = RemoteEntry(_parsed(signature), sha1, machine)
 
         query = "SELECT path, machine, signature, sha1, seal FROM remote WHERE host = ?"
-        self._read([(query, (host,))], take)
+        values: tuple[object, ...] = (host,)
+        if wanted:  # mostly files of a few directories: those between are not many more
+            query, values = f"{query} AND path BETWEEN ? AND ?", (host, min(wanted), max(wanted))
+        self._read([(query, values)], take)
         return found
 
     def store_remote(self, host: str, entries: Mapping[str, RemoteEntry]) -> None:
