@@ -33,6 +33,8 @@ files of 4 KiB. But no less than sshd reports at once to have passed on (96 KiB,
 
 NEXT_DOOR_S = 0.002
 """Round trip for which that is enough: 128 MB/s. More may be under way where it takes longer."""
+_SAID_MEANWHILE_BYTES = 1 << 24
+"""How much a command may print before it has read all of its input."""
 _SSH_FAILED = 255
 """Exit status of the OpenSSH client for failures of its own (ssh(1))."""
 
@@ -159,7 +161,9 @@ class SshHost:
         connection = self._alive()
         try:
             asked = time.monotonic()
-            channel = connection.transport.open_session(timeout=patience.GIVE_UP_AFTER_S)
+            channel = connection.transport.open_session(
+                window_size=_SAID_MEANWHILE_BYTES, timeout=patience.GIVE_UP_AFTER_S
+            )
             self._round_trip_s = min(self._round_trip_s, time.monotonic() - asked)
             with contextlib.closing(channel):
                 channel.settimeout(patience.GIVE_UP_AFTER_S)
