@@ -364,7 +364,7 @@ class Finished(NamedTuple):
     """By number of the held file; no entry means that it is in place."""
     incomplete: bool = False
     """Not everything has arrived; so nothing was done."""
-    seconds: float = 0.0
+    seconds: float | None = None
     """How long it took, where that is known; to a hundredth of a second."""
 
 
@@ -386,4 +386,4 @@ def parse_finished(held: Sequence[Held], body: bytes) -> Finished:
                 clock.append(float(seconds))
             case ["incomplete"]:
                 incomplete = True
-    return Finished(failures, incomplete, clock[1] - clock[0] if len(clock) == 2 else 0.0)
+    return Finished(failures, incomplete, clock[1] - clock[0] if len(clock) == 2 else None)

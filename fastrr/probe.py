@@ -26,10 +26,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from hashlib import sha1
 from typing import NamedTuple
 
-from fastrr.model import MISSING, FileKind, HostPlan, RemoteFile, Signature, SourceFile
+from fastrr.model import MISSING, FileKind, FileTarget, HostPlan, RemoteFile, Signature, SourceFile
 from fastrr.screen import parse_sessions
 from fastrr.shell import (
     Script,
@@ -333,20 +334,42 @@ class Answer(NamedTuple):
 
 def needed_directories(plan: HostPlan) -> tuple[str, ...]:
     """The directories a plan needs, outside temporary base_dirs, without doubles."""
-    return tuple(
-        dict.fromkeys((*plan.directories, *(parent(target.destination) for target in plan.files)))
-    )
+    return tuple(dict.fromkeys((*plan.directories, *_parents(plan.files))))
+
+
+# Most hosts are to have the same files: what depends on nothing else is found out once.
+_once = lru_cache(maxsize=4)
+
+
+@_once
+def _parents(files: tuple[FileTarget, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(parent(target.destination) for target in files))
+
+
+@_once
+def _can_be_listed(files: tuple[FileTarget, ...]) -> bool:
+    return bool(files) and all(fits_a_line(target.destination) for target in files)
 
 
 def can_be_listed(plan: HostPlan) -> bool:
     """Whether `listing_script` can look at all files of ``plan``."""
-    return bool(plan.files) and all(fits_a_line(target.destination) for target in plan.files)
+    return _can_be_listed(plan.files)
+
+
+@_once
+def _listing_key(files: tuple[FileTarget, ...]) -> str:
+    names = "\n".join(target.destination for target in files)
+    return sha1(to_bytes(names), usedforsecurity=False).hexdigest()
 
 
 def listing_key(plan: HostPlan) -> str:
     """Return what tells the files of a plan, their order included, from those of another."""
-    names = "\n".join(target.destination for target in plan.files)
-    return sha1(to_bytes(names), usedforsecurity=False).hexdigest()
+    return _listing_key(plan.files)
+
+
+@_once
+def _list(files: tuple[FileTarget, ...]) -> str:
+    return _with_names(_LIST, [target.destination for target in files], "files", "followed")
 
 
 def listing_script(
@@ -356,11 +379,8 @@ def listing_script(
 
     How much space is free it does not ask: nothing will be copied, should the listing be right.
     """
-    common = common_directory([target.destination for target in plan.files])
-    names = [below(common, target.destination) for target in plan.files]
     format_ = _FORMAT.replace("{hashing}", "false").replace("{format_known}", "true")
-    lines = [_look_at_host(plan, sources, sessions, space=False), format_]
-    lines.append(_inside(common, _with_names(_LIST, names), names, "files", "followed"))
+    lines = (_look_at_host(plan, sources, sessions, space=False), format_, _list(plan.files))
     return script("".join((*lines, "true\n")))
 
 
@@ -385,16 +405,15 @@ def probe_script(
         lines.append(format_.replace("{format_known}", "false" if hashing else "true"))
     wanted = [(n, sources[t.source].size, t.destination) for n, t in enumerate(plan.files)]
     if plain := [one for one in wanted if fits_a_line(one[2])]:
-        common = common_directory([path for _, _, path in plain])
         if hashing:
+            common = common_directory([path for _, _, path in plain])
             table = [
                 f"{n} {size} {_times(known.get(path))} {below(common, path)}"
                 for n, size, path in plain
             ]
             lines.append(_inside(common, _LOOK_AT_FILES, table, "files", "followed"))
         else:
-            names = [below(common, path) for _, _, path in plain]
-            lines.append(_inside(common, _with_names(_JUST_LOOK, names), names, "named"))
+            lines.append(_with_names(_JUST_LOOK, [path for _, _, path in plain], "named"))
     if odd := [(n, size, path) for n, size, path in wanted if not fits_a_line(path)]:
         lines.append('cd -- "$home"\necho "== followed"\n')
         lines.extend(f"inspect {n} {size} {quote(path)}\n" for n, size, path in odd)
@@ -432,9 +451,12 @@ def _look_at_host(
     return "".join(lines)
 
 
-def _with_names(text: str, names: Sequence[str]) -> str:
-    """Fill in how names of files get to be arguments."""
-    return text.replace("{names}", _XARGS if all(map(is_plain, names)) else _XARGS_OF_LINES)
+def _with_names(text: str, paths: Sequence[str], *sections: str) -> str:
+    """Have a part of the script run with these paths, seen from their common directory."""
+    common = common_directory(paths)
+    names = [below(common, path) for path in paths]
+    xargs = _XARGS if all(map(is_plain, names)) else _XARGS_OF_LINES
+    return _inside(common, text.replace("{names}", xargs), names, *sections)
 
 
 def _inside(common: str, text: str, lines: Sequence[str], *sections: str) -> str:

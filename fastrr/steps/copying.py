@@ -114,7 +114,7 @@ class _Job:
         finished = install.parse_finished(self._held, body)
         if finished.incomplete:
             raise CommandFailed(f"not all files could be unpacked: {completed.last_words()}")
-        if finished.seconds:
+        if finished.seconds is not None:
             now = time.monotonic()
             span = Span(context.host.name, "verify", now - finished.seconds, now, "part of copy")
             context.emit(span)

@@ -54,7 +54,7 @@ def test_where_the_time_went_is_told_and_traced(
     assert result.status == 0, result
     heading = re.search(r"^seconds .*$", result.stdout, re.MULTILINE)
     assert heading is not None
-    activities = ["connect", "check", "prepare", "copy", "verify", "start", "watch"]
+    activities = ["connect", "check", "copy", "verify", "start", "watch"]
     assert [word for word in heading[0].split() if word in activities] == activities
     for name in (*(host.name for host in hosts), r"\(this machine\)"):
         assert re.search(rf"^{name} +\d", result.stdout, re.MULTILINE)
@@ -63,7 +63,10 @@ def test_where_the_time_went_is_told_and_traced(
     for host in hosts:
         (row,) = (e["tid"] for e in events if e["ph"] == "M" and e["args"] == {"name": host.name})
         of_host = [e for e in events if e["ph"] == "X" and e["tid"] == row]
-        assert [e["name"] for e in of_host] == activities
+        assert sorted(e["name"] for e in of_host) == sorted(activities)
+        copy, verify = (next(e for e in of_host if e["name"] == n) for n in ("copy", "verify"))
+        assert copy["ts"] <= verify["ts"] + 10_000  # a part of it; told by a slower clock
+        of_host.remove(verify)
         ends = [e["ts"] + e["dur"] for e in of_host]
         assert all(end <= e["ts"] + 1000 for end, e in zip(ends, of_host[1:], strict=False))
         assert of_host[-1]["dur"] >= 90_000

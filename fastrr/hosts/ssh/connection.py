@@ -213,8 +213,10 @@ def _open_way(target: SshTarget, settings: SshSettings, timeout_s: float, depth:
 
 def _socket(target: SshTarget, timeout_s: float) -> socket.socket:
     where = f"{target.hostname} port {target.port}"
+    # As bytes: a str, plain as it may be, has each worker import the tables of IDNA.
+    name: Any = target.hostname.encode() if target.hostname.isascii() else target.hostname
     try:
-        sock = socket.create_connection((target.hostname, target.port), timeout_s)
+        sock = socket.create_connection((name, target.port), timeout_s)
     except socket.gaierror as error:
         raise ConnectionFailed(
             f"the name {target.hostname!r} can't be resolved ({error.strerror}): is it spelled "
