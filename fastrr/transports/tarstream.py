@@ -7,10 +7,13 @@ where this takes 3; there may be 10,000 files for each of 64 hosts.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 BLOCK_BYTES = 512
 END = bytes(2 * BLOCK_BYTES)
 
 _NAME_BYTES = 100
+_AFTER_CHECKSUM_BYTES = 356
 _LARGEST_OCTAL = 8**11 - 1
 _MAGIC = b"ustar  \0"
 
@@ -42,20 +45,25 @@ def padding(size: int) -> bytes:
 
 
 def _block(name: bytes, size: int, mode: int, kind: bytes) -> bytes:
-    block = b"".join(
+    before, after, sum_ = _all_but_the_name(size, mode, kind)
+    # All but the name is the same for many files: so is most of the sum of all bytes.
+    return b"%b%b%06o\0 %b" % (name.ljust(_NAME_BYTES, b"\0"), before, sum_ + sum(name), after)
+
+
+@lru_cache(maxsize=256)
+def _all_but_the_name(size: int, mode: int, kind: bytes) -> tuple[bytes, bytes, int]:
+    """Return what is between name and checksum, what is after it, and the sum of all that."""
+    before = b"".join(
         (
-            name.ljust(_NAME_BYTES, b"\0"),
             b"%07o\0" % mode,
             b"0000000\0" * 2,  # owner and group: the account's own
             _number(size),
             b"00000000000\0",  # time: of the extraction
-            b"        ",  # the checksum counts as spaces
-            kind,
-            bytes(100),
-            _MAGIC,
         )
-    ).ljust(BLOCK_BYTES, b"\0")
-    return b"%b%06o\0 %b" % (block[:148], sum(block), block[156:])
+    )
+    after = b"".join((kind, bytes(100), _MAGIC)).ljust(_AFTER_CHECKSUM_BYTES, b"\0")
+    checksum = b" " * 8  # it counts as spaces
+    return before, after, sum(before) + sum(checksum) + sum(after)
 
 
 def _number(value: int) -> bytes:

@@ -19,7 +19,7 @@ import paramiko
 from paramiko.packet import Packetizer
 
 from fastrr.errors import ConnectionFailed, LoginRefused
-from fastrr.hosts.ssh import known_hosts, patience
+from fastrr.hosts.ssh import known_hosts, pacing, patience
 from fastrr.hosts.ssh.credentials import Credential, log_in
 from fastrr.hosts.ssh.patience import PatientStream
 from fastrr.hosts.ssh.target import SshTarget, resolve
@@ -92,6 +92,10 @@ class _Way:
     socket: Any
     jump: Connection | None = None
     proxy: _Proxy | None = None
+
+    def round_trip_s(self) -> float | None:
+        """The shortest round trip of its packets, where the system knows it."""
+        return pacing.round_trip_s(self.socket)
 
     def close(self) -> None:
         self.socket.close()

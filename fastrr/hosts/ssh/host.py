@@ -16,7 +16,7 @@ import paramiko
 from fastrr.errors import CommandFailed, ConnectionFailed, ConnectionLost
 from fastrr.hosts.base import Completed, Feed, FileSender, took_too_long
 from fastrr.hosts.process import feed, hear_out, kill
-from fastrr.hosts.ssh import openssh, patience
+from fastrr.hosts.ssh import openssh, pacing, patience
 from fastrr.hosts.ssh.connection import Connection, connect
 from fastrr.hosts.ssh.sftp import SftpSender
 from fastrr.model import SshSettings
@@ -25,14 +25,6 @@ from fastrr.shell import SHELL_COMMAND, Script
 _CHUNK_BYTES = 1 << 15
 _FEED_BYTES = 1 << 18
 
-UNREAD_BYTES = 1 << 18
-"""How much may be on its way to a command next door. The 2 MiB that sshd takes from each channel
-it collects in one buffer, which it makes larger, and copies, packet by packet (OpenSSH's sshbuf.c):
-where ``tar`` was slower than what it was fed, that was half of all the time of hosts that got 2000
-files of 4 KiB. But no less than sshd reports at once to have passed on (96 KiB, channels.c)."""
-
-NEXT_DOOR_S = 0.002
-"""Round trip for which that is enough: 128 MB/s. More may be under way where it takes longer."""
 _SAID_MEANWHILE_BYTES = 1 << 24
 """How much a command may print before it has read all of its input."""
 _SSH_FAILED = 255
@@ -170,13 +162,17 @@ class SshHost:
                 with patience.or_else(connection.close):
                     channel.exec_command(command)
                 try:
-                    write(_ChannelFeed(channel, unread_bytes(self._round_trip_s)))
+                    write(_ChannelFeed(channel, self._allowance(connection)))
                     channel.shutdown_write()
                 except _CommandEnded:
                     pass  # a command that ends early closes the channel: its own words say why
                 return _Reader(connection, channel, on_line, limit_s).read_to_end()
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise self._lost(error) from error
+
+    def _allowance(self, connection: Connection) -> int:
+        """How many bytes may be under way to a command."""
+        return pacing.allowance(self._round_trip_s, connection.way.round_trip_s())
 
     def open_sender(self) -> FileSender:
         connection = self._alive()
@@ -266,11 +262,6 @@ class _Attempt:
             connection.close()
 
 
-def unread_bytes(round_trip_s: float) -> int:
-    """Return how much may be on its way to a command: what keeps a long way full, and no more."""
-    return round(UNREAD_BYTES * min(max(1.0, round_trip_s / NEXT_DOOR_S), 64.0))
-
-
 class _CommandEnded(Exception):
     """The command on the host does not read any more."""
 
@@ -278,15 +269,16 @@ class _CommandEnded(Exception):
 class _ChannelFeed:
     """Standard input of a command over a paramiko channel. See `fastrr.hosts.base.Feed`."""
 
-    def __init__(self, channel: paramiko.Channel, limit: int) -> None:
-        """``limit``: how many bytes may be on their way, or waiting for the command."""
+    def __init__(self, channel: paramiko.Channel, allowance: int) -> None:
+        """``allowance``: how many bytes may be on their way, or waiting for the command."""
         self._channel = channel
-        # What the host allows; it is told anew of what the command has read.
-        channel.out_window_size = min(channel.out_window_size, limit)
+        # What the host allows; it grows again by what the command has taken.
+        channel.out_window_size = min(channel.out_window_size, allowance)
 
     def write(self, data: bytes) -> None:
         try:
-            self._channel.sendall(data)
+            for start in range(0, len(data), _CHUNK_BYTES):
+                self._channel.sendall(data[start : start + _CHUNK_BYTES])
         except TimeoutError:
             raise
         except OSError as error:
