@@ -20,7 +20,7 @@ BULK_FROM_BYTES = 48 << 20
 
 KEEP_UP_TO_BYTES = 8 << 20
 """Twice as much may be kept by every worker."""
-_PIECE_BYTES = 1 << 18
+_PIECE_BYTES = 1 << 17
 
 
 class StreamTransport:
@@ -219,6 +219,9 @@ def _pieces(
 
 
 def _cut(data: bytes, content: int) -> Iterator[tuple[bytes, int]]:
+    if len(data) < 2 * _PIECE_BYTES:
+        yield data, content
+        return
     for start in range(0, len(data), _PIECE_BYTES):
         piece = data[start : start + _PIECE_BYTES]
         part = min(content, len(piece))

@@ -27,6 +27,8 @@ _FEED_BYTES = 1 << 18
 
 _SAID_MEANWHILE_BYTES = 1 << 24
 """How much a command may print before it has read all of its input."""
+_PACKET_HEADER_BYTES = 64
+"""What paramiko leaves free in each."""
 _SSH_FAILED = 255
 """Exit status of the OpenSSH client for failures of its own (ssh(1))."""
 
@@ -274,11 +276,13 @@ class _ChannelFeed:
         self._channel = channel
         # What the host allows; it grows again by what the command has taken.
         channel.out_window_size = min(channel.out_window_size, allowance)
+        self._packet_bytes = channel.out_max_packet_size - _PACKET_HEADER_BYTES
 
     def write(self, data: bytes) -> None:
         try:
-            for start in range(0, len(data), _CHUNK_BYTES):
-                self._channel.sendall(data[start : start + _CHUNK_BYTES])
+            # Packet by packet: sendall would copy what is left each time.
+            for start in range(0, len(data), self._packet_bytes):
+                self._channel.sendall(data[start : start + self._packet_bytes])
         except TimeoutError:
             raise
         except OSError as error:
