@@ -255,6 +255,16 @@ class LocalLedger:
             if (entry := known.get(file.path)) and entry.signature == file.signature
         }
 
+    def changed(self, files: Sequence[SourceFile]) -> list[str]:
+        """Return the paths of those that were known once, but are not as they are now."""
+        known = self._ledger.local(file.path for file in files) if files else {}
+        return [
+            file.path
+            for file in files
+            if (entry := known.get(file.path))
+            and (self._ignore or entry.signature != file.signature)
+        ]
+
     def store(self, entries: Sequence[LocalEntry]) -> None:
         """Remember those on file systems that can be trusted; all were at rest when they were read.
 

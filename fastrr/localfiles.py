@@ -18,6 +18,9 @@ BATCH_BYTES = 4 << 20
 BATCH_FILES = 256
 """Small files are read by the batch: handing one over to a thread costs more than hashing it."""
 
+FORESEE_FROM_BYTES = 4 << 20
+"""From here hashing takes long enough to begin with it before it is clear that it must be done."""
+
 _Outcome = dict[str, str | OSError]
 """By path: the digest, or why there is none."""
 
@@ -55,6 +58,14 @@ class LocalFiles:
         for batch in self._batches(new):
             future = self._threads.submit(self._hash, algorithm, batch)
             self._pending.update(dict.fromkeys(((algorithm, path) for path in batch), future))
+
+    def foresee(self) -> None:
+        """Begin to hash large files that have changed since they were hashed in an earlier run.
+
+        Most likely there is something to compare them with.
+        """
+        large = [source for source in self._sources.values() if source.size >= FORESEE_FROM_BYTES]
+        self.want(Algorithm.SHA1, self._ledger.changed(large))
 
     def collect(
         self, algorithm: Algorithm, paths: Iterable[str], while_waiting: Callable[[], None]

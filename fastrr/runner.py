@@ -163,6 +163,8 @@ class Runner:
     def _check(self) -> dict[str, Checked]:
         self._begin("check", len(self._taking_part), "hosts")
         request = Check(self._options.always_copy)
+        if not self._options.always_copy:
+            self._files.foresee()
 
         def looked(host: str, checked: Checked) -> tuple[str, ...]:
             self._tell(Advanced(1))

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ from fastrr.ledger import (
     LocalLedger,
     Mounts,
 )
-from fastrr.localfiles import LocalFiles
+from fastrr.localfiles import FORESEE_FROM_BYTES, LocalFiles
 from fastrr.model import Algorithm, Signature, SourceFile
 
 SHA1 = Algorithm.SHA1
@@ -117,6 +118,36 @@ def test_what_is_remembered_is_not_read(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("fastrr.localfiles.digest", None)
     with opened(path, ledger=str(ledger)) as files:
         assert files.collect(SHA1, [str(path)], nothing) == {str(path): "d" * 40}
+
+
+def test_large_files_that_have_changed_are_read_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, read = str(tmp_path / "ledger"), []
+    names = ("changed", "same", "small", "new")
+    paths = {name: tmp_path / name for name in names}
+    for name, path in paths.items():
+        path.write_text(name)
+        if name != "small":
+            os.truncate(path, FORESEE_FROM_BYTES)
+        if name != "new":
+            entry = LocalEntry(str(path), Signature.of(path.stat()), "d" * 40)
+            Ledger(ledger).store_local([entry])
+    for name in ("changed", "small"):
+        os.utime(paths[name], (1, 1))
+    real = digests_module.digest
+
+    def reading(path: str, *others: Any) -> tuple[str, Signature]:
+        read.append(Path(path).name)
+        return real(path, *others)
+
+    monkeypatch.setattr("fastrr.localfiles.digest", reading)
+    with opened(*paths.values(), ledger=ledger) as files:
+        files.foresee()
+        expected = hashlib.sha1(paths["changed"].read_bytes()).hexdigest()
+        path = str(paths["changed"])
+        assert files.collect(SHA1, [path], nothing) == {path: expected}
+    assert read == ["changed"]
 
 
 def test_a_file_that_changes_while_it_is_read_is_named(
