@@ -123,7 +123,8 @@ def test_what_is_remembered_is_not_read(tmp_path: Path, monkeypatch: pytest.Monk
 def test_large_files_that_have_changed_are_read_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ledger, read = str(tmp_path / "ledger"), []
+    ledger = str(tmp_path / "ledger")
+    read: list[str] = []
     names = ("changed", "same", "small", "new")
     paths = {name: tmp_path / name for name in names}
     for name, path in paths.items():
@@ -145,8 +146,8 @@ def test_large_files_that_have_changed_are_read_at_once(
     with opened(*paths.values(), ledger=ledger) as files:
         files.foresee()
         expected = hashlib.sha1(paths["changed"].read_bytes()).hexdigest()
-        path = str(paths["changed"])
-        assert files.collect(SHA1, [path], nothing) == {path: expected}
+        changed = str(paths["changed"])
+        assert files.collect(SHA1, [changed], nothing) == {changed: expected}
     assert read == ["changed"]
 
 
