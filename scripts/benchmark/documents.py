@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from benchmark.chart import TITLE
 from benchmark.copies import OTHERS_LIMIT_S, SLOW_S
-from benchmark.results import BASELINE, Line, Results, Row, is_baseline, rounded, shown
+from benchmark.results import BASELINE, Line, Results, Row, rounded, shown
 
 GROUPS = {
     "large file": (
@@ -80,7 +80,8 @@ the ratio is that of the median to the median of `{BASELINE}` (below 1: faster).
   is there, by an earlier run (for ansible and pyinfra, one of rsync). fastrr had one more run 3 s
   later: it remembers digests only of files that have been at rest for 2 s. `--rehash` ignores what
   it remembers, as `rsync -ac` reads all files. *--always-copy*: everything is there and is copied
-  anyway (rsync: `--ignore-times`).
+  anyway: rsync with `--ignore-times` finds out that it is the same after all, and sends only that;
+  fastrr and rsync with `--whole-file` send all of it.
 - A command that fails is no measurement. After new and changed files were copied, their checksums
   on the hosts were compared with those here, once for each tool; and fastrr had to say that it had
   copied nothing where nothing had changed.
@@ -140,7 +141,7 @@ def _figures(row: Row, line: Line, *, ratios: bool) -> list[str]:
         spread = " to ".join(rounded(x, row.unit) for x in (min(line.values), max(line.values)))
         note = f" ({line.note})" if line.note else ""
         cells = [shown(line.median, row.unit) + note, "" if len(line.values) == 1 else spread]
-        cells.append("1" if is_baseline(line.tool) else "" if ratio is None else f"{ratio:.2f}")
+        cells.append("1" if line is row.baseline else "" if ratio is None else f"{ratio:.2f}")
     return cells if ratios else cells[:2]
 
 

@@ -56,12 +56,17 @@ class Row:
         found = (line for line in self.lines if line.tool == tool and line.values)
         return next(found, None)
 
+    @property
+    def baseline(self) -> Line | None:
+        """What the others are compared with: the first of its kind."""
+        found = (line for line in self.lines if is_baseline(line.tool) and line.values)
+        return next(found, None)
+
     def ratio(self, line: Line) -> float | None:
         """What a tool needed, by what the baseline needed; None where that says nothing."""
-        found = (other.median for other in self.lines if is_baseline(other.tool) and other.values)
-        baseline = next(found, 0.0)
-        comparable = self.unit in {"s", "MB"} and baseline and line.values
-        return line.median / baseline if comparable else None
+        if self.unit not in {"s", "MB"} or self.baseline is None or not line.values:
+            return None
+        return line.median / self.baseline.median if self.baseline.median else None
 
 
 @dataclass

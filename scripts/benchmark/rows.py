@@ -82,7 +82,9 @@ def _usual(group: str, what: str, count: int, size: int, s: Settings) -> list[Se
     """Return what is measured of large and small files alike."""
     new = (fastrr(), rsync(), tar())
     unchanged = (fastrr(), fastrr("--rehash"), rsync(), rsync("--checksum"))
-    always = (fastrr("--always-copy"), rsync("--ignore-times"))
+    always = (
+        fastrr("--always-copy"), rsync("--ignore-times"), rsync("--ignore-times", "--whole-file"),
+    )  # fmt: skip
 
     def series(name: str, tools: Sequence[Tool], before: Before, *, peers: bool = True) -> Series:
         def rows(lab: Lab, _: Path) -> Iterable[Row]:
