@@ -80,8 +80,8 @@ the ratio is that of the median to the median of `{BASELINE}` (below 1: faster).
   is there, by an earlier run (for ansible and pyinfra, one of rsync). fastrr had one more run 3 s
   later: it remembers digests only of files that have been at rest for 2 s. `--rehash` ignores what
   it remembers, as `rsync -ac` reads all files. *--always-copy*: everything is there and is copied
-  anyway: rsync with `--ignore-times` finds out that it is the same after all, and sends only that;
-  fastrr and rsync with `--whole-file` send all of it.
+  anyway: rsync with `--ignore-times` finds out what is the same after all, and does not send it;
+  with `--whole-file` it sends everything, as fastrr does with small files.
 - A command that fails is no measurement. After new and changed files were copied, their checksums
   on the hosts were compared with those here, once for each tool; and fastrr had to say that it had
   copied nothing where nothing had changed.
