@@ -18,6 +18,7 @@ from fastrr.model import Deployment, Failure, RunSettings, SshSettings
 from fastrr.pool import Cancel, Reply, Stop
 from fastrr.requests import ONLY_WAITING, Request
 from fastrr.steps.context import Context
+from fastrr.steps.room import Room
 
 
 class _Forward(logging.Handler):
@@ -44,6 +45,7 @@ def worker_main(
                 pipe.send(message)
 
         logging.getLogger().handlers[:] = [_Forward(tell)]
+        room = Room()
         sessions = {
             plan.host: HostSession(
                 Context(
@@ -53,6 +55,7 @@ def worker_main(
                     settings,
                     tell,
                     number,
+                    room,
                 )
             )
             for number, plan in enumerate(deployment.hosts)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from fastrr.events import Event, Logged, Span
 from fastrr.hosts.base import Host
 from fastrr.model import HostPlan, RunSettings, SourceFile
+from fastrr.steps.room import Room
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class Context:
     emit: Callable[[Event], None]
     number: int = 0
     """The host's place in the deployment."""
+    room: Room = field(default_factory=Room)
+    """Shared by all hosts of a worker."""
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     @property

@@ -44,6 +44,16 @@ def copy(
     :raises HostError: when the host failed; a file that fails is in the report.
     :raises Interrupted: when the run was cancelled.
     """
+    with context.room.for_files(len(decision.copies), context.cancelled):
+        return _copy(context, facts, decision, digests)
+
+
+def _copy(
+    context: Context,
+    facts: HostFacts,
+    decision: Decision,
+    digests: Mapping[Algorithm, Mapping[str, str]],
+) -> CopyReport:
     able = holding.abilities(facts)
     missing = delta.missing_directories(facts)
     held = holding.hold(decision.copies, digests, able, context.run_id, missing)
