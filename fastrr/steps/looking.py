@@ -45,8 +45,13 @@ def look_at_each(context: Context, always_copy: bool = False, ledger: Ledger | N
     """Look at all files; of those that the ledger knows, remember what it knows.
 
     :raises HostError: when it can't be done.
+    :raises Interrupted: when the run was cancelled.
     """
-    ledger = ledger or Ledger(context.settings.ledger)
+    with context.room.for_files(len(context.plan.files), context.cancelled):
+        return _look_at_each(context, always_copy, ledger or Ledger(context.settings.ledger))
+
+
+def _look_at_each(context: Context, always_copy: bool, ledger: Ledger) -> Seen:
     identity, plan = context.host.identity, context.plan
     known: dict[str, RemoteEntry] = {}
     if plan.files and not (always_copy or context.settings.rehash):

@@ -1,4 +1,4 @@
-"""How much is prepared at once: what is ready to be sent takes memory until it has been."""
+"""How much is under way at once: what is asked of a host about files, and sent, takes memory."""
 
 from __future__ import annotations
 
