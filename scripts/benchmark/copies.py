@@ -17,7 +17,7 @@ from benchmark.tools import Job, Tool
 
 SLOW_S = 20.0
 """A tool whose first run takes longer is not run again."""
-OTHERS_LIMIT_S = 400.0
+OTHERS_LIMIT_S = 120.0
 """When a run of a tool that need not be measured is stopped."""
 AT_REST_S = 3.0
 """fastrr remembers of a file only what it saw when that was 2 s old."""
