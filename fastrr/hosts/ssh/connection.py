@@ -215,12 +215,24 @@ def _open_way(target: SshTarget, settings: SshSettings, timeout_s: float, depth:
     return _Way(_socket(target, timeout_s))
 
 
+def _looked_up(name: str) -> Any:
+    """Return what the system is asked for: bytes where that will do.
+
+    A str, plain as it may be, has every worker import the tables of IDNA.
+    """
+    labels = name.removesuffix(".").split(".")
+    plain = name.isascii() and all(0 < len(label) < _LABEL_BYTES for label in labels)
+    return name.encode() if plain else name
+
+
+_LABEL_BYTES = 64
+"""Too long for a part of a name (RFC 1035, 2.3.4)."""
+
+
 def _socket(target: SshTarget, timeout_s: float) -> socket.socket:
     where = f"{target.hostname} port {target.port}"
-    # As bytes: a str, plain as it may be, has each worker import the tables of IDNA.
-    name: Any = target.hostname.encode() if target.hostname.isascii() else target.hostname
     try:
-        sock = socket.create_connection((name, target.port), timeout_s)
+        sock = socket.create_connection((_looked_up(target.hostname), target.port), timeout_s)
     except socket.gaierror as error:
         raise ConnectionFailed(
             f"the name {target.hostname!r} can't be resolved ({error.strerror}): is it spelled "
