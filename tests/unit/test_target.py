@@ -5,13 +5,22 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
 from fastrr.errors import ConnectionFailed
 from fastrr.hosts.ssh import target
-from fastrr.hosts.ssh.target import Address, SshTarget, home, local_user, resolve, target_from
+from fastrr.hosts.ssh.target import (
+    Address,
+    SshTarget,
+    home,
+    local_user,
+    read_ahead,
+    resolve,
+    target_from,
+)
 from fastrr.model import HostKeyPolicy, SshSettings
 
 RECORDED = """\
@@ -313,3 +322,51 @@ def test_without_ssh_a_missing_config_is_named(no_ssh: None, tmp_path: Path) -> 
     settings = SshSettings(config_file=str(tmp_path / "missing"))
     with pytest.raises(ConnectionFailed, match=f"{tmp_path}/missing"):
         resolve("web", settings)
+
+
+# reading ahead
+
+
+@pytest.fixture
+def ssh_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file with a line for each call of ``ssh``, which knows the user of each host but one."""
+    log = tmp_path / "calls"
+    log.touch()
+    program = tmp_path / "ssh"
+    program.write_text(
+        f'#!/bin/sh\nfor host; do :; done\necho "$host" >>{log}\n'
+        'case $host in slow) sleep 1 ;; bad) echo "no such thing" >&2; exit 255 ;; esac\n'
+        'echo "user of-$host"\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    return log
+
+
+def test_what_was_read_ahead_is_used_once(ssh_calls: Path) -> None:
+    names = [f"host{number}" for number in range(4)]
+    with read_ahead(names, SshSettings()):
+        pass
+    assert sorted(ssh_calls.read_text().split()) == names
+    assert [resolve(name, SshSettings()).user for name in names] == [f"of-{n}" for n in names]
+    assert sorted(ssh_calls.read_text().split()) == names
+    assert resolve("host1", SshSettings()).user == "of-host1"  # things may have changed since
+    assert len(ssh_calls.read_text().split()) == len(names) + 1
+
+
+def test_what_is_slow_or_wrong_is_left_for_later(ssh_calls: Path) -> None:
+    with read_ahead(["slow", "no host", "bad"], SshSettings()):
+        pass
+    assert resolve("slow", SshSettings()).user == "of-slow"
+    assert sorted(ssh_calls.read_text().split()) == ["bad", "slow", "slow"]
+    with pytest.raises(ConnectionFailed, match="no such thing"):
+        resolve("bad", SshSettings())
+    assert len(ssh_calls.read_text().split()) == 3
+
+
+def test_nothing_is_left_running(ssh_calls: Path) -> None:
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), read_ahead(["slow"], SshSettings()):
+        raise KeyboardInterrupt
+    assert time.monotonic() - began < 0.9
+    assert ssh_calls.exists()

@@ -155,7 +155,9 @@ def read_ahead(names: Sequence[str], settings: SshSettings) -> Iterator[None]:
         deadline = time.monotonic() + AHEAD_PATIENCE_S
         for words, process in running.items():
             with contextlib.suppress(subprocess.TimeoutExpired):
-                said = process.communicate(timeout=max(0.0, deadline - time.monotonic()))
+                left_s = deadline - time.monotonic()
+                ended = process.poll() is not None
+                said = process.communicate(timeout=None if ended else max(0.0, left_s))
                 _read_ahead[words] = subprocess.CompletedProcess(words, process.returncode, *said)
     finally:
         for process in running.values():
