@@ -18,6 +18,9 @@ from fastrr.probe import HostFacts
 from fastrr.shell import Script, fits_a_line, parent, quote, script, to_text
 from fastrr.shell import join as join_words
 
+HOLDING_NAMES = f".fastrr-{'[0-9a-f]' * 12}-[0-9]*"
+"""A shell's pattern of what real runs call them; see `fastrr.steps.context.Context.run_id`."""
+
 
 def holding_directory(directory: str, run_id: str) -> str:
     """Return the name under which new files for ``directory`` are kept until they are verified."""

@@ -24,12 +24,12 @@ processes, and a far one several round trips.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from posixpath import basename, join
 from typing import NamedTuple
 
-from fastrr.holding import Held, chunks, holding_directories
+from fastrr.holding import HOLDING_NAMES, Held, chunks, holding_directories
 from fastrr.model import Algorithm
 from fastrr.probe import HASHER
 from fastrr.shell import (
@@ -55,7 +55,8 @@ PERL_FROM_DIRECTORIES = 4
 
 STALE_AFTER_MINUTES = 24 * 60
 
-_FUNCTIONS = r"""
+_FUNCTIONS = (
+    r"""
 export LC_ALL=C
 {hasher}spread() {
     first=$1
@@ -100,12 +101,15 @@ now() {
 }
 remove_stale() {
     # What runs left that were killed: a process is spent only if there is something.
-    for path in "$1"/.fastrr-*; do
+    for path in "$1"/{stale_names}; do
         [ -d "$path" ] && find "$path" -prune -mmin +{stale} -exec rm -rf -- {} \;
     done 2>/dev/null
 }
 now
-""".replace("{hasher}", HASHER).replace("{stale}", str(STALE_AFTER_MINUTES))
+""".replace("{hasher}", HASHER)
+    .replace("{stale}", str(STALE_AFTER_MINUTES))
+    .replace("{stale_names}", HOLDING_NAMES)
+)
 
 _VERIFY = r"""
 cd -- {common} || exit 1
@@ -224,8 +228,19 @@ class _Finish(NamedTuple):
         lines += [f"left {quote(d)}\n" for d in dict.fromkeys(parent(h.path) for h in held)]
         holding = holding_directories(held)
         lines += [f"rm -rf -- {join_words(chunk)}\n" for chunk in chunks(holding)]
-        lines += [f"remove_stale {quote(parent(directory))}\n" for directory in holding]
+        lines += [f"remove_stale {quote(d)}\n" for d in _and_above(map(parent, holding))]
         return cls("".join((*lines, "now\n")), tables)
+
+
+def _and_above(directories: Iterable[str]) -> dict[str, None]:
+    """Return directories with all those that they are in: earlier runs may have begun there."""
+    found: dict[str, None] = {}
+    for path in directories:
+        directory = path
+        while directory not in found:
+            found[directory] = None
+            directory = parent(directory)
+    return found
 
 
 def sent_mode(mode: int) -> int:

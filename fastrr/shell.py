@@ -122,6 +122,17 @@ class Script(NamedTuple):
     def data(self) -> bytes:
         return to_bytes(self.text)
 
+    @property
+    def begins(self) -> str:
+        """A line of plain words: what comes after it on standard error is the script's own."""
+        return f"@fastrr {self.nonce} begin"
+
+    def errors_of(self, errors: bytes) -> bytes:
+        """Return what the script wrote to standard error, freed of the noise before it."""
+        mark = f"{self.begins}\n".encode()
+        _, found, own = errors.partition(mark)
+        return own.replace(mark, b"") if found else errors
+
     def body_of(self, output: bytes) -> tuple[bytes, int] | None:
         """Return what the script printed and its status, or None if the frame is not whole."""
         begin = f"@fastrr {self.nonce} begin\n".encode()
@@ -145,6 +156,7 @@ def script(body: str, nonce: str | None = None) -> Script:
     text = (
         "{\n"
         f"echo '@fastrr {nonce} begin'\n"
+        f"echo '@fastrr {nonce} begin' >&2\n"
         "(\n"
         f"{body}"
         f")\n"

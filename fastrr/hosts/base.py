@@ -170,6 +170,7 @@ def ask(
         completed = host.run(script, limit_s=limit_s)
     except CommandFailed as error:
         raise CommandFailed(f"{what}: {error}") from error
+    completed = completed._replace(stderr=script.errors_of(completed.stderr))
     return answer_of(completed, script, what), completed
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from fastrr import delta, holding, install
 from fastrr.delta import Decision
-from fastrr.errors import CommandFailed, HostError, Interrupted
+from fastrr.errors import CommandFailed, ConnectionLost, HostError, Interrupted
 from fastrr.events import Event, Sent, Span
 from fastrr.holding import Held, Preparation
 from fastrr.hosts.base import ANSWER_WITHIN_S, SLOWEST_READ_BYTES_S, Completed, answer_of, ask
@@ -21,6 +21,7 @@ from fastrr.probe import HostFacts
 from fastrr.requests import CopyReport
 from fastrr.steps.context import Context
 from fastrr.transports import (
+    UNKNOWN,
     Basis,
     Item,
     Share,
@@ -149,7 +150,12 @@ class _Job:
             perl=self._perl,
         )
         with self._context.timed("verify", _amount(self._held_copies())):
-            body, completed = ask(self._context.host, script, "verifying the copies", self._limit_s)
+            try:
+                body, completed = ask(
+                    self._context.host, script, "verifying the copies", self._limit_s
+                )
+            except ConnectionLost as error:
+                raise ConnectionLost(f"{error}{UNKNOWN}") from error
         finished = install.parse_finished(self._held, body)
         return self._report(failures, spared, finished, completed)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from fastrr.errors import ConnectionLost
 from fastrr.hosts.base import Completed, Feed, Host
 from fastrr.install import Parcel
 from fastrr.shell import common_directory, is_plain, to_bytes, to_text
@@ -21,6 +22,7 @@ BULK_FROM_BYTES = 48 << 20
 KEEP_UP_TO_BYTES = 8 << 20
 """Twice as much may be kept by every worker."""
 _PIECE_BYTES = 1 << 17
+UNKNOWN = "; all files had been sent: which of them are in place, the next run will see"
 
 
 class StreamTransport:
@@ -71,9 +73,14 @@ class StreamTransport:
         if parcel.make:
             enter = f"mkdir -m 700 {parcel.directory} && {enter}"
         unpack = _TAR.replace(" {in}", "")
-        command = f"exec sh -c '{enter} && {unpack}; exec sh {parcel.runs}'"
+        begin = f"echo {parcel.script.begins} >&2"
+        command = f"exec sh -c '{begin}; {enter} && {unpack}; exec sh {parcel.runs}'"
         archive = self._archive(items, parcel.directory, sent, parcel)
-        completed = host.stream(command, archive, limit_s=limit_s)
+        try:
+            completed = host.stream(command, archive, limit_s=limit_s)
+        except ConnectionLost as error:
+            raise ConnectionLost(f"{error}{UNKNOWN if archive.complete else ''}") from error
+        completed = completed._replace(stderr=parcel.script.errors_of(completed.stderr))
         return _refused(archive.names, completed.stderr) | archive.failures, completed
 
     def _archive(
@@ -119,6 +126,7 @@ class _Archive:
         self.names = [self._below(item.destination) for item in items]
         self.failures: dict[int, str] = {}
         """What could not be read here, and why, by number of the item."""
+        self.complete = False
 
     def __call__(self, feed: Feed) -> None:
         last = b""
@@ -134,6 +142,7 @@ class _Archive:
         else:
             self.failures = _write_files(feed, self._items, self.names, self._sent)
             feed.write(last + END)
+        self.complete = True
 
     def _first(self, parcel: Parcel) -> Iterator[bytes]:
         for directory in parcel.directories:

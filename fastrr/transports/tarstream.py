@@ -23,20 +23,24 @@ def header(name: bytes, size: int, mode: int = 0o600) -> bytes:
 
     ``name`` is a path without a leading slash; any bytes but NUL.
     """
+    return _entry(name, size, mode, b"0")
+
+
+def directory_header(name: bytes, mode: int) -> bytes:
+    """Return the entry of a directory, which has no content."""
+    return _entry(name + b"/", 0, mode, b"5")
+
+
+def _entry(name: bytes, size: int, mode: int, kind: bytes) -> bytes:
     if len(name) <= _NAME_BYTES:
-        return _block(name, size, mode, b"0")
+        return _block(name, size, mode, kind)
     long_name = name + b"\0"
     return (
         _block(b"././@LongLink", len(long_name), 0, b"L")
         + long_name
         + padding(len(long_name))
-        + _block(name[:_NAME_BYTES], size, mode, b"0")
+        + _block(name[:_NAME_BYTES], size, mode, kind)
     )
-
-
-def directory_header(name: bytes, mode: int) -> bytes:
-    """Return the entry of a directory, which needs no content; ``name`` is short."""
-    return _block(name + b"/", 0, mode, b"5")
 
 
 def padding(size: int) -> bytes:

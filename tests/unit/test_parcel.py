@@ -199,6 +199,35 @@ def test_what_can_not_be_renamed_is_told(box: Box, perl: bool) -> None:
     assert_all_there(box, files)
 
 
+def test_a_deep_directory_and_one_above_it(box: Box) -> None:
+    deep = box.home / "/".join(["directory-of-a-long-name"] * 8)
+    deep.mkdir(parents=True)
+    files = some_files(deep) | some_files(box.home)
+    finished, completed = deploy(box, files)
+    assert (finished.failures, completed.stderr) == ({}, b"")
+    assert_all_there(box, files)
+
+
+def test_what_killed_runs_left_is_removed_a_day_later(box: Box) -> None:
+    below = box.home / "below"
+    below.mkdir()
+    left = {
+        box.home / ".fastrr-0123456789ab-0": False,
+        below / ".fastrr-0123456789ab-12": False,
+        box.home / ".fastrr-abcdefabcdef-3": True,  # not a day ago
+        box.home / ".fastrr-data": True,  # somebody else's
+        box.home / ".fastrr-control": True,
+    }
+    for path in left:
+        (path / "deep").mkdir(parents=True)
+        (path / "deep/file").write_text("x")
+        if not path.name.startswith(".fastrr-a"):
+            os.utime(path, (1, 1))
+    finished, completed = deploy(box, some_files(below))
+    assert (finished.failures, completed.stderr) == ({}, b"")
+    assert {path: path.exists() for path in left} == left
+
+
 def test_the_same_content_at_several_places_is_sent_once(box: Box) -> None:
     files = dict.fromkeys((str(box.home / name) for name in ("a/f", "b/c/f", "f")), b"same")
     missing = [str(box.home / name) for name in ("a", "b/c")]

@@ -107,6 +107,7 @@ def test_the_frame_is_one_compound_command() -> None:
     assert script("ls\n", nonce="n1").text == (
         "{\n"
         "echo '@fastrr n1 begin'\n"
+        "echo '@fastrr n1 begin' >&2\n"
         "(\n"
         "ls\n"
         ")\n"
@@ -117,6 +118,14 @@ def test_the_frame_is_one_compound_command() -> None:
 
 def test_the_login_shell_sees_one_command_that_reads_the_script() -> None:
     assert SHELL_COMMAND == "exec sh -c 'eval \"$(cat)\"'"
+
+
+def test_what_others_said_before_is_left_out_of_the_errors() -> None:
+    sent = script("ls\n", nonce="n1")
+    assert sent.errors_of(b"noise\n@fastrr n1 begin\nls: oh\n@fastrr n1 begin\nno\n") == (
+        b"ls: oh\nno\n"
+    )
+    assert sent.errors_of(b"it never began\n") == b"it never began\n"
 
 
 def test_two_scripts_have_different_marks() -> None:

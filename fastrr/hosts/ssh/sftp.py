@@ -63,7 +63,7 @@ class SftpSender:
             return _Sending(self._sftp, self._channel, files, sent).to_the_end()
         except (EOFError, OSError, SFTPError, paramiko.SSHException) as error:
             self._connection.close()  # nobody shall wait for a frozen host a second time
-            said = error or "the host does not answer"
+            said = str(error) or "the host does not answer"
             raise ConnectionLost(f"the connection was lost: {said}") from error
 
     def close(self) -> None:
