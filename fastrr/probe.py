@@ -424,8 +424,8 @@ def follow_script(
     plan: HostPlan, sources: Mapping[str, SourceFile], numbers: Iterable[int]
 ) -> Script:
     """Return the script that follows symbolic links; see `Answer.unfollowed`."""
-    lines = [_FORMAT.replace("{hashing}", "false").replace("{format_known}", "true")]
-    lines.append('echo "== followed"\n')
+    format_ = _FORMAT.replace("{hashing}", "false").replace("{format_known}", "true")
+    lines = ["cd 2>/dev/null || cd /\n", format_, 'echo "== followed"\n']
     for n in numbers:
         target = plan.files[n]
         size = sources[target.source].size

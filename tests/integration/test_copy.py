@@ -47,6 +47,39 @@ def test_only_what_changed_is_copied_again(controller: Controller, host: TestHos
     assert row(deploy(controller, files)) == (0, 4)
 
 
+@pytest.mark.parametrize("transport", ["stream", "sftp"])
+def test_noise_of_start_up_files_is_not_told(
+    controller: Controller, host: TestHost, transport: str
+) -> None:
+    host.sh("printf 'echo some noise\\necho more noise >&2\\n' >.bashrc")
+    controller.write("f", "x")
+    result = deploy(controller, {"f": "f"}, "--copy-only", "--transport", transport)
+    assert (result.status, row(result)) == (0, (1, 0))
+    assert "noise" not in result.stdout + result.stderr
+    assert "more noise" in host.sh("cat .bashrc")
+
+
+def test_files_deep_down_and_above_are_replaced(controller: Controller, host: TestHost) -> None:
+    deep = "/".join(["directory-of-a-long-name"] * 8)
+    for content in ("old", "new"):
+        for name in ("a", "b"):
+            controller.write(name, content + name)
+        result = deploy(controller, {"a": f"{deep}/a", "b": "b"}, "--copy-only")
+        assert (result.status, row(result)) == (0, (2, 0))
+    assert host.sh(f"cat work/{deep}/a work/b") == "newanewb"
+
+
+def test_links_are_followed_by_always_copy(controller: Controller, host: TestHost) -> None:
+    host.sh("mkdir -p work elsewhere && ln -s ../elsewhere/there work/f")
+    controller.write("f", "x")
+    for reason in range(2):
+        result = deploy(controller, {"f": "f"}, "--copy-only", "--always-copy")
+        assert (result.status, row(result)) == (0, (1, 0)), reason
+        host.sh("echo later >elsewhere/there")
+    deploy(controller, {"f": "f"}, "--copy-only", "--always-copy")
+    assert host.sh("cat elsewhere/there; readlink work/f") == "x../elsewhere/there\n"
+
+
 def test_same_size_and_time_but_other_content_is_found(
     controller: Controller, host: TestHost
 ) -> None:
