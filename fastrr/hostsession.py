@@ -46,7 +46,7 @@ class HostSession:
                     self._screen = next(iter(self._found.sessions), None)
                 return self._found.checked(context.settings)
             case Decide():
-                self._decision = checking.decide(context, self._findings, request)
+                self._found, self._decision = checking.decide(context, self._findings, request)
                 return checking.decided(context, self._findings, self._decision)
             case EndSessions():
                 starting.end_sessions(context, self._findings)

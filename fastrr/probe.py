@@ -437,7 +437,9 @@ def _look_at_host(
     plan: HostPlan, sources: Mapping[str, SourceFile], sessions: bool, space: bool
 ) -> str:
     """The part of the script that is the same whatever is to be found out about files."""
-    wanted_files = (*plan.files, *(target for fresh in plan.fresh for target in fresh.files))
+    wanted_files = [target for fresh in plan.fresh for target in fresh.files]
+    if space:  # else only into temporary base_dirs anything will be copied
+        wanted_files += plan.files
     large = any(sources[t.source].size >= ASK_FOR_OPENSSL_3_FROM_BYTES for t in wanted_files)
     text = _LOOK_AT_HOST.replace("{tools}", " ".join((*TOOLS, *REQUIRED_TOOLS)))
     text = text.replace("{openssl_version}", "true" if large else "false")

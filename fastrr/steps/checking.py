@@ -74,20 +74,23 @@ def check(context: Context, always_copy: bool) -> Findings:
     return Findings(facts, seen, draft, base_dirs, sessions)
 
 
-def decide(context: Context, findings: Findings, request: Decide) -> Decision:
+def decide(context: Context, findings: Findings, request: Decide) -> tuple[Findings, Decision]:
     """Say what to copy, now that the digests of the sources are known.
+
+    Also return the findings, of which there are more if the host had been looked at briefly.
 
     :raises HostError: when the host has to be looked at once more, and that can't be done.
     """
     if request.all_unchanged:
-        return findings.draft.decision._replace(unchanged=len(context.plan.files))
-    facts, draft = findings.facts, findings.draft
+        return findings, findings.draft.decision._replace(unchanged=len(context.plan.files))
     if findings.seen.listing is not None:
         with context.timed("check", "again, each file"):
             seen = look_at_each(context)
-        facts = seen.facts
-        draft = delta.draft(context.plan, facts, seen.files, context.sources, findings.base_dirs)
-    return delta.settle(context.plan, facts, draft, request.digests)
+        draft = delta.draft(
+            context.plan, seen.facts, seen.files, context.sources, findings.base_dirs
+        )
+        findings = findings._replace(facts=seen.facts, seen=seen, draft=draft)
+    return findings, delta.settle(context.plan, findings.facts, findings.draft, request.digests)
 
 
 def decided(context: Context, findings: Findings, decision: Decision) -> Decided:
