@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fastrr.errors import ConnectionFailed
+from fastrr.hosts.process import kill
 from fastrr.model import HostKeyPolicy, SshSettings
 
 DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
@@ -149,7 +150,9 @@ def read_ahead(names: Sequence[str], settings: SshSettings) -> Iterator[None]:
         for name in names[:AHEAD]:
             with contextlib.suppress(ValueError, OSError):
                 command = _ssh_g(ssh, Address.parse(name), settings)
-                running[tuple(command)] = subprocess.Popen(command, **_SSH_G)
+                running[tuple(command)] = subprocess.Popen(
+                    command, start_new_session=True, **_SSH_G
+                )
     try:
         yield
         deadline = time.monotonic() + AHEAD_PATIENCE_S
@@ -162,7 +165,7 @@ def read_ahead(names: Sequence[str], settings: SshSettings) -> Iterator[None]:
     finally:
         for process in running.values():
             if process.returncode is None:
-                process.kill()
+                kill(process)  # with what it runs for `Match exec`
                 process.communicate()
 
 
