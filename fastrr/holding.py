@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from fastrr.model import Algorithm, Copy
 from fastrr.probe import HostFacts
-from fastrr.shell import Script, fits_a_line, parent, quote, script, to_text
+from fastrr.shell import Script, fits_a_line, inside, parent, quote, script, to_text
 from fastrr.shell import join as join_words
 
 HOLDING_NAMES = f".fastrr-{'[0-9a-f]' * 12}-[0-9]*"
@@ -121,7 +121,7 @@ def _trees(copies: Sequence[Copy], ancestors: Mapping[str, str]) -> dict[str, st
     trees: dict[str, str] = {}
     for directory in dict.fromkeys(parent(copy.destination) for copy in copies):
         if (ancestor := ancestors.get(directory)) is not None:
-            first = directory[len(ancestor.rstrip("/")) + 1 :].partition("/")[0]
+            first = inside(ancestor, directory).partition("/")[0]
             trees[directory] = join(ancestor, first)
     odd = {
         trees.get(parent(copy.destination)) for copy in copies if not fits_a_line(copy.destination)
@@ -131,7 +131,7 @@ def _trees(copies: Sequence[Copy], ancestors: Mapping[str, str]) -> dict[str, st
 
 def moved(path: str, directory: str, to: str) -> str:
     """Return the path that what is in ``directory`` has when it is in ``to``."""
-    return join(to, path[len(directory.rstrip("/")) + 1 :])
+    return join(to, inside(directory, path))
 
 
 _CHECK_MADE = r"""
@@ -170,13 +170,13 @@ class Preparation(NamedTuple):
         holding = tuple(holding_directories(held))
         trees = {h.tree: h.holding for h in held if h.tree is not None}
         wanted: dict[str, None] = {}
-        inside = {parent(h.path): parent(h.copy.destination) for h in held if h.tree is not None}
+        in_trees = {parent(h.path): parent(h.copy.destination) for h in held if h.tree is not None}
         for path in (*directories, *map(parent, holding)):
             if tree := next((t for t in trees if path == t or path.startswith(t + "/")), None):
-                inside[moved(path, parent(tree), trees[tree])] = path
+                in_trees[moved(path, parent(tree), trees[tree])] = path
             else:
                 wanted[path] = None
-        return cls(tuple(base_dirs), tuple(wanted), holding, tuple(inside.items()))
+        return cls(tuple(base_dirs), tuple(wanted), holding, tuple(in_trees.items()))
 
     def in_stream(self, missing: Collection[str], held: Sequence[Held]) -> tuple[str, ...] | None:
         """Return what has to be made besides by who unpacks files into holding directories.
@@ -198,16 +198,16 @@ def prepare_script(preparation: Preparation) -> Script:
     """
     base_dirs, wanted = preparation.base_dirs, preparation.directories
     holding = preparation.holding
-    inside = [path for path, _ in preparation.inside]
+    in_trees = [path for path, _ in preparation.inside]
     lines = [_CHECK_MADE]
     lines += [f"anew {n} {quote(path)}\n" for n, path in enumerate(base_dirs)]
     lines += [f"mkdir -p -- {join_words(chunk)} 2>/dev/null\n" for chunk in chunks(wanted)]
     lines += [f"mkdir -m 700 -- {join_words(chunk)} 2>/dev/null\n" for chunk in chunks(holding)]
-    lines += [f"mkdir -p -- {join_words(chunk)} 2>/dev/null\n" for chunk in chunks(inside)]
+    lines += [f"mkdir -p -- {join_words(chunk)} 2>/dev/null\n" for chunk in chunks(in_trees)]
     lines += [f"made {n} {quote(path)}\n" for n, path in enumerate(wanted, len(base_dirs))]
     first = len(base_dirs) + len(wanted)
     lines += [f"held {n} {quote(path)}\n" for n, path in enumerate(holding, first)]
-    lines += [f"made {n} {quote(path)}\n" for n, path in enumerate(inside, first + len(holding))]
+    lines += [f"made {n} {quote(path)}\n" for n, path in enumerate(in_trees, first + len(holding))]
     return script("".join((*lines, "true\n")))
 
 

@@ -103,9 +103,14 @@ def common_directory(paths: Sequence[str]) -> str:
     return common if all(path.startswith(inside) for path in paths) else ""
 
 
+def inside(directory: str, path: str) -> str:
+    """Return a path as it is from a directory that it is in."""
+    return path[len(directory.rstrip("/")) + 1 :]
+
+
 def below(common: str, path: str) -> str:
     """Return a path as it is from `common_directory`; never one that looks like an option."""
-    return "./" + path[len(common.rstrip("/")) + 1 :] if common else path
+    return f"./{inside(common, path)}" if common else path
 
 
 class Script(NamedTuple):

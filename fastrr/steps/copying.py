@@ -149,7 +149,7 @@ class _Job:
             modes_set=all(make_transport(share.transport).sets_modes for share in self._shares),
             perl=self._perl,
         )
-        with self._context.timed("verify", _amount(self._held_copies())):
+        with self._context.timed("verify", _amount([h.copy for h in self._held])):
             try:
                 body, completed = ask(
                     self._context.host, script, "verifying the copies", self._limit_s
@@ -158,9 +158,6 @@ class _Job:
                 raise ConnectionLost(f"{error}{UNKNOWN}") from error
         finished = install.parse_finished(self._held, body)
         return self._report(failures, spared, finished, completed)
-
-    def _held_copies(self) -> list[Copy]:
-        return [h.copy for h in self._held]
 
     @contextlib.contextmanager
     def _timed(self, share: Share) -> Iterator[None]:

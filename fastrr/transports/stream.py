@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from fastrr.errors import ConnectionLost
 from fastrr.hosts.base import Completed, Feed, Host
 from fastrr.install import Parcel
-from fastrr.shell import common_directory, is_plain, to_bytes, to_text
+from fastrr.shell import common_directory, inside, is_plain, to_bytes, to_text
 from fastrr.transports.base import Item
 from fastrr.transports.tarstream import BLOCK_BYTES, END, directory_header, header, padding
 
@@ -152,7 +152,7 @@ class _Archive:
             yield padding(len(content))
 
     def _below(self, path: str) -> str:
-        return path[len(self._directory.rstrip("/")) + 1 :]
+        return inside(self._directory, path)
 
 
 _Pieces = Iterable[tuple[bytes, int]]
