@@ -3,10 +3,13 @@ VENV := .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Most tests wait for something: two processes, each with hosts of its own, take half the time.
-SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
+# Most tests wait for something: four processes, each with hosts of its own, take less time.
+SIDE_BY_SIDE := --numprocesses 4 --dist worksteal
+PACKAGES := python3-venv openssh-server openssh-client screen rsync openssl
+# What only tests need: other shells and utilities, and what hosts may have.
+TEST_PACKAGES := bash busybox e2fsprogs netcat-openbsd perl procps util-linux xxhash
 
-.PHONY: help setup lint test itest demo bench clean
+.PHONY: help setup lint test itest mutants demo bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
@@ -14,7 +17,7 @@ help: ## list the targets
 setup: $(READY) ## virtual environment and system packages
 
 $(READY): pyproject.toml scripts/system-packages
-	PYTHON=$(PYTHON) scripts/system-packages python3-venv openssh-server openssh-client screen rsync openssl
+	PYTHON=$(PYTHON) scripts/system-packages $(PACKAGES) $(TEST_PACKAGES)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable '.[dev]'
 	touch $(READY)
@@ -30,6 +33,9 @@ test: $(READY) ## all tests, on Docker hosts or else on sshds on loopback
 
 itest: $(READY) ## the integration tests, on Docker hosts
 	FASTRR_REQUIRE=docker $(BIN)/pytest $(SIDE_BY_SIDE) tests/contract tests/integration
+
+mutants: $(READY) ## break fastrr in small ways, and see that a test notices each
+	$(BIN)/python scripts/mutants.py $(ARGS)
 
 demo: $(READY) ## deploy the example to three SSH hosts and look at it
 	$(BIN)/python scripts/demo.py

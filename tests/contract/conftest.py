@@ -13,6 +13,7 @@ from testbed import Bed, loopback_bed, open_bed
 from testbed.clients import Agent, Client, Server, open_files, sshd, wait_for
 from testbed.docker_bed import DockerHost
 from testbed.kinds import ALL, PLAIN, WITH_OTHER_SHELLS, Kind, local_kind, ssh_kind
+from testbed.needs import lack, need
 
 from fastrr.hosts.base import Host
 from fastrr.hosts.ssh import credentials
@@ -25,7 +26,7 @@ def loopback(session_bed: Bed) -> Iterator[Bed]:
         yield session_bed
         return
     if reason := loopback_bed.unavailable():
-        pytest.skip(reason)
+        lack(reason)
     with open_bed("loopback") as bed:
         yield bed
 
@@ -135,6 +136,12 @@ def agent(tmp_path: Path) -> Iterator[Agent]:
     finally:
         process.terminate()
         process.wait()
+
+
+@pytest.fixture(scope="session")
+def ssh() -> str:
+    """OpenSSH's client."""
+    return need("ssh")
 
 
 @pytest.fixture

@@ -34,6 +34,7 @@ from testbed.clients import (
     wait_for,
 )
 from testbed.docker_bed import DockerHost
+from testbed.needs import lack, need
 from testbed.shells import NOBODY
 
 from fastrr.errors import CommandFailed, ConnectionLost
@@ -46,8 +47,7 @@ from fastrr.model import HostKeyPolicy
 from fastrr.transports import Item, StreamTransport
 
 pytestmark = [
-    pytest.mark.usefixtures("nothing_left", "no_key_remembered", "temporary"),
-    pytest.mark.skipif(openssh.client() is None, reason="there is no ssh"),
+    pytest.mark.usefixtures("ssh", "nothing_left", "no_key_remembered", "temporary"),
 ]
 
 DATA = os.urandom(3_000_000)
@@ -301,9 +301,7 @@ def test_two_jumps_in_a_row(client: Client, ready: Server) -> None:
 
 
 def test_a_proxy_command(client: Client, ready: Server) -> None:
-    if shutil.which("nc") is None and shutil.which("busybox") is None:
-        pytest.skip("there is no nc")
-    nc = "nc" if shutil.which("nc") else "busybox nc"
+    nc = need("nc")
     client.configure(
         f"IdentityFile {client.directory}/key",
         f"Host farm\n  HostName 127.0.0.1\n  Port {ready.port}\n  ProxyCommand {nc} %h %p",
@@ -526,9 +524,9 @@ with socket.socket(socket.AF_UNIX) as connection:
 
 def test_the_secret_is_told_to_our_own_user_only(tmp_path: Path) -> None:
     """Even if the directory were open to all."""
-    python = shutil.which("python3", path="/usr/bin:/bin")
-    if os.getuid() != 0 or python is None:
-        pytest.skip("takes root, and a python3 for everybody")
+    if os.getuid() != 0:
+        pytest.skip("takes root")
+    python = shutil.which("python3", path="/usr/bin:/bin") or lack("no python3 for everybody")
     told = {}
     with tempfile.TemporaryDirectory(dir="/tmp") as directory:
         Path(directory).chmod(0o755)

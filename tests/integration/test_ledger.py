@@ -24,6 +24,7 @@ import pytest
 from conftest import Controller
 from testbed import Bed, TestHost
 from testbed.bed import Result
+from testbed.needs import need
 
 from fastrr.ledger import AT_REST_S, TRUSTED_FILE_SYSTEMS, Ledger, LocalEntry, Mounts, RemoteEntry
 from fastrr.model import Signature
@@ -604,7 +605,7 @@ def immutable(path: Path) -> Iterator[None]:
     """Read-only even for root, whom permissions don't stop (chattr(1))."""
     if os.getuid() != 0:
         path.chmod(0o500 if path.is_dir() else 0o400)
-    elif subprocess.run(["chattr", "+i", path], capture_output=True, check=False).returncode:
+    elif subprocess.run([need("chattr"), "+i", path], capture_output=True, check=False).returncode:
         pytest.skip("this file system has no immutable files")
     try:
         yield
@@ -628,9 +629,7 @@ def test_a_read_only_ledger_is_still_of_use(place: Place, what: str) -> None:
 
 def test_a_full_disk_leaves_the_ledger_as_it_is(place: Place) -> None:
     """Files of fastrr can't grow (prlimit(1), as if the disk were full)."""
-    prlimit = shutil.which("prlimit")
-    if prlimit is None:
-        pytest.skip("there is no prlimit (apt-get install util-linux)")
+    prlimit = need("prlimit")
     place.remember()
     before = place.remembered()
     place.alter()

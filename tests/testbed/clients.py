@@ -20,6 +20,7 @@ from fastrr.shell import Script
 from testbed import loopback_bed
 from testbed.bed import PASSWORD, TestHost, make_key
 from testbed.docker_bed import DockerHost
+from testbed.needs import lack
 
 PASSPHRASE = "correct horse battery"
 
@@ -111,7 +112,7 @@ class Server:
 def sshd(directory: Path, *options: str, port: int | None = None) -> Iterator[Server]:
     """Run an sshd with options of its own; the first value of an option counts."""
     if reason := loopback_bed.unavailable():
-        pytest.skip(reason)
+        lack(reason)
     directory.mkdir()
     for name in ("key_ed25519", "key_rsa"):
         make_key(directory / name, kind=name.removeprefix("key_"))

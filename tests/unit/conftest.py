@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from testbed.needs import need
 from testbed.shells import SHELLS, Box, Shell, install_applets, open_box
 
 
@@ -18,8 +19,7 @@ def applets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _box(shell: Shell, applets: Path) -> Iterator[Box]:
-    if not shell.installed:
-        pytest.skip(f"{shell.words[0]} is not installed")
+    need(shell.words[0])
     with open_box(shell, applets) as box:
         yield box
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import shutil
 import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from testbed.needs import lack, need
 
 from fastrr import digests as digests_module
 from fastrr.digests import Abandoned, Unsteady, digest
@@ -26,18 +26,13 @@ LENGTHS = (
 )
 
 
-def needs_xxhsum() -> None:
-    if shutil.which("xxhsum") is None:
-        pytest.skip("there is no xxhsum (apt-get install xxhash)")
-
-
 def said_by(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def openssl_mac(path: Path, key: bytes) -> str:
     if not said_by("openssl", "version").startswith("OpenSSL 3"):
-        pytest.skip("openssl mac came with OpenSSL 3")
+        lack("openssl mac came with OpenSSL 3")
     options = ["-cipher", "AES-128-GCM", "-macopt", f"hexkey:{key.hex()}"]
     options += ["-macopt", f"hexiv:{bytes(12).hex()}", "-in", str(path)]
     return said_by("openssl", "mac", *options, "GMAC").lower()
@@ -57,7 +52,7 @@ def test_digests_are_those_of_the_hosts_programs(tmp_path: Path, length: int) ->
     assert of(path, SHA1) == hashlib.sha1(path.read_bytes()).hexdigest()
     assert of(path, SHA1) == said_by("openssl", "dgst", "-sha1", "-r", str(path)).split()[0]
     assert of(path, GMAC) == openssl_mac(path, KEY)
-    needs_xxhsum()
+    need("xxhsum")
     assert of(path, XXH128) == said_by("xxhsum", "-H2", str(path)).split()[0]
 
 
@@ -73,7 +68,7 @@ def test_leading_zeros_are_written(tmp_path: Path, algorithm: Algorithm) -> None
     elif algorithm is GMAC:
         assert found == openssl_mac(path, KEY)
     else:
-        needs_xxhsum()
+        need("xxhsum")
         assert found == said_by("xxhsum", "-H2", str(path)).split()[0]
 
 

@@ -11,6 +11,7 @@ from hashlib import sha1
 from pathlib import Path
 
 import pytest
+from testbed.needs import need
 from testbed.shells import Box
 
 from fastrr import holding as holding_module
@@ -326,17 +327,12 @@ ALL = frozenset(Algorithm)
 KEY = bytes(range(16))
 
 
-def need_xxhsum() -> None:
-    if shutil.which("xxhsum") is None:
-        pytest.skip("there is no xxhsum (apt-get install xxhash)")
-
-
 def install_by(
     box: Box, files: Sequence[File], able: frozenset[Algorithm] = ALL
 ) -> tuple[dict[str, InstallFailure], dict[str, Algorithm]]:
     """Take all the steps of a copy, by digests of real sources; return failures and algorithms."""
     if Algorithm.XXH128 in able:
-        need_xxhsum()
+        need("xxhsum")
     sources = box.root / "sources"
     sources.mkdir()
     copies = []
@@ -450,7 +446,7 @@ def test_what_can_t_be_verified_is_left_out(
 
 
 def test_many_files_are_verified_by_one_process(box: Box) -> None:
-    need_xxhsum()
+    need("xxhsum")
     files = [File(str(box.home / f"{n}"), b"%d" % n) for n in range(300)]
     calls = box.count_calls(("xxhsum", "openssl", "sha1sum"))
     assert install_by(box, files) == (

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import multiprocessing
-import shutil
 import stat
 import subprocess
 from pathlib import Path
 
 import pytest
+from testbed.needs import need
 
 from fastrr.hosts.ssh import known_hosts
 from fastrr.hosts.ssh.known_hosts import Entry, OnFile, look_up, parse
@@ -78,15 +78,12 @@ def test_a_hashed_name_is_found(tmp_path: Path) -> None:
     assert not on_file(text, "web").has(KEY)
 
 
-@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="there is no ssh-keygen")
 def test_what_ssh_keygen_hashes_is_found(tmp_path: Path) -> None:
-    file = tmp_path / "kh"
-    subprocess.run(
-        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key"], check=True
-    )
+    file, keygen = tmp_path / "kh", need("ssh-keygen")
+    subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key"], check=True)
     public = (tmp_path / "key.pub").read_text().split()[1]
     file.write_text(f"web,[gate]:2200 ssh-ed25519 {public}\n")
-    subprocess.run(["ssh-keygen", "-q", "-H", "-f", file], check=True, capture_output=True)
+    subprocess.run([keygen, "-q", "-H", "-f", file], check=True, capture_output=True)
     assert "web" not in file.read_text()
     entries = known_hosts.read([str(file)])
     for name in ("web", "[gate]:2200"):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from testbed.bed import REPOSITORY
+from testbed.needs import need
 
 SCRIPT = REPOSITORY / "scripts" / "system-packages"
 
@@ -64,8 +65,7 @@ def test_what_is_missing_is_named_and_nothing_else(user: Machine) -> None:
 
 
 def test_a_server_beyond_an_ordinary_users_path_is_found(user: Machine) -> None:
-    if not Path("/usr/sbin/sshd").exists():
-        pytest.skip("there is no sshd")
+    need("sshd")
     assert user.call("openssh-server").returncode == 0
 
 

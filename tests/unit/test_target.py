@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import time
 from pathlib import Path
 
 import pytest
+from testbed.needs import need
 
 from fastrr.errors import ConnectionFailed
 from fastrr.hosts.ssh import target
@@ -223,7 +223,11 @@ def test_a_proxy_of_none_is_no_proxy(keyword: str) -> None:
 
 # The real ssh -G
 
-with_ssh = pytest.mark.skipif(shutil.which("ssh") is None, reason="there is no ssh")
+
+@pytest.fixture
+def ssh() -> str:
+    """The client, which reads configurations for us."""
+    return need("ssh")
 
 
 def config(tmp_path: Path, text: str) -> SshSettings:
@@ -232,7 +236,7 @@ def config(tmp_path: Path, text: str) -> SshSettings:
     return SshSettings(config_file=str(path))
 
 
-@with_ssh
+@pytest.mark.usefixtures("ssh")
 def test_resolve_heeds_include_and_match(tmp_path: Path) -> None:
     (tmp_path / "included").write_text("Host web\n  HostName WEB.example.org\n")
     settings = config(
@@ -251,7 +255,7 @@ def test_resolve_heeds_include_and_match(tmp_path: Path) -> None:
     assert found.connect_timeout_s == 60.0
 
 
-@with_ssh
+@pytest.mark.usefixtures("ssh")
 def test_the_address_wins_over_the_settings_and_these_over_ssh(tmp_path: Path) -> None:
     settings = config(tmp_path, "Host *\n  User configured\n  Port 7\n")
     named = SshSettings(user="option", config_file=settings.config_file)
@@ -260,14 +264,14 @@ def test_the_address_wins_over_the_settings_and_these_over_ssh(tmp_path: Path) -
     assert str(resolve("address@web:22", named)) == "address@web"
 
 
-@with_ssh
+@pytest.mark.usefixtures("ssh")
 def test_resolve_says_what_ssh_says_of_a_bad_config(tmp_path: Path) -> None:
     settings = config(tmp_path, "Nonsense yes\n")
     with pytest.raises(ConnectionFailed, match="line 1: Bad configuration option: nonsense"):
         resolve("web", settings)
 
 
-@with_ssh
+@pytest.mark.usefixtures("ssh")
 def test_resolve_names_a_config_that_is_not_there(tmp_path: Path) -> None:
     settings = SshSettings(config_file=str(tmp_path / "missing"))
     with pytest.raises(ConnectionFailed, match=f"{tmp_path}/missing"):

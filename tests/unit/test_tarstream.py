@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
+from testbed.needs import need
 
 from fastrr.transports.tarstream import END, header, padding
 
@@ -44,8 +44,7 @@ def test_any_size_can_be_written(size: int) -> None:
 
 @pytest.mark.parametrize("tar", [["tar"], ["busybox", "tar"]], ids=["gnu", "busybox"])
 def test_what_was_put_in_comes_out(tar: list[str], tmp_path: Path) -> None:
-    if shutil.which(tar[0]) is None:
-        pytest.skip(f"there is no {tar[0]}")
+    need(tar[0])
     files = {name: b"%d" % number * number * 100 for number, name in enumerate(NAMES)}
     command = [*tar, "-x", "-o", "-m", "-f", "-", "-C", str(tmp_path)]
     subprocess.run(command, input=archive(files), check=True)
