@@ -168,7 +168,7 @@ class Stand:
     plan: HostPlan = NO_PLAN
     events: list[Event] = field(default_factory=list)
     """Of all runs."""
-    on_event: Callable[[Event], None] = id
+    on_event: Callable[[Event], object] = id
     nobody: bool = False
     """Steps are done as a user that permissions apply to, where the tests run as root."""
     runs: int = 0
