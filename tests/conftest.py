@@ -14,8 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from testbed import Bed, TestHost, open_bed
+from testbed import Bed, TestHost, open_bed, prepare
 from testbed.bed import REPOSITORY, Result
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build what hosts are made from before any test: no test's time limit is for that."""
+    if any("session_bed" in getattr(item, "fixturenames", ()) for item in session.items):
+        prepare()
 
 
 @pytest.fixture(scope="session")

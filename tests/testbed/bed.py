@@ -13,12 +13,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 REQUIRE = "FASTRR_REQUIRE"
 PASSWORD = "open sesame"
 FULL, BARE = "full", "bare"
 """What is installed on a host: see docker/Dockerfile, whose targets these are."""
 REPOSITORY = Path(__file__).resolve().parents[2]
+LIMIT_S = 60
+"""How long a command of a test bed may take; it is ended then, and the test fails."""
 
 
 @dataclass(slots=True)
@@ -51,7 +54,10 @@ class TestHost(ABC):
 
     @abstractmethod
     def run(self, command: str, user: str | None = None) -> Result:
-        """Run a shell command on the host without SSH, as the login user unless told."""
+        """Run a shell command on the host without SSH, as the login user unless told.
+
+        :raises TimeoutError: when it has not ended after `LIMIT_S`; it is killed.
+        """
 
     def sh(self, command: str, user: str | None = None) -> str:
         """Run a command that must succeed; return what it prints."""
@@ -92,22 +98,15 @@ class TestHost(ABC):
 
     def wait_until_up(self, seconds: float = 20.0) -> None:
         """Wait for the SSH banner: an open port alone does not mean a server."""
-        deadline = time.monotonic() + seconds
-        while True:
-            with (
-                contextlib.suppress(OSError),
-                socket.create_connection((self.address, self.port), 1.0) as connection,
-            ):
-                connection.settimeout(2.0)
-                if connection.recv(4) == b"SSH-":
-                    return
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{self.name} at {self.address}:{self.port} shows no SSH banner")
-            time.sleep(0.05)
+        wait_for_banner(self.address, self.port, seconds)
 
     @abstractmethod
     def cut_connections(self) -> None:
         """End all SSH connections, as if their servers had crashed."""
+
+    @abstractmethod
+    def frozen(self) -> contextlib.AbstractContextManager[None]:
+        """Have the host's SSH server stand still for the time inside, as if the machine did."""
 
     @abstractmethod
     def reset(self) -> None:
@@ -181,11 +180,49 @@ class Bed(ABC):
         self.hosts.clear()
 
 
+def wait_for_banner(address: str, port: int, seconds: float = 20.0) -> None:
+    """Wait until an SSH server introduces itself.
+
+    :raises TimeoutError: when it does not in time.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection((address, port), 1.0) as connection,
+        ):
+            connection.settimeout(2.0)
+            if connection.recv(4) == b"SSH-":
+                return
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{address}:{port} shows no SSH banner")
+        time.sleep(0.02)
+
+
+def end(process: subprocess.Popen[Any], seconds: float = 10.0) -> None:
+    """Have a process end; kill it if it does not in time."""
+    process.terminate()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(seconds)
+
+
 def make_key(path: Path, passphrase: str = "", kind: str = "ed25519") -> None:
     subprocess.run(
         ["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-C", "fastrr test", "-f", path],
         check=True,
     )
+
+
+def prepare() -> None:
+    """Do what `open_bed` needs done once for ever: it may take minutes."""
+    from testbed import docker_bed
+
+    if os.environ.get(REQUIRE) != "loopback" and docker_bed.unavailable() is None:
+        docker_bed.built(FULL)
+        docker_bed.built(BARE)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import shutil
 from typing import NoReturn
 
 import pytest
+
 from testbed.bed import REQUIRE
 
 _SYSTEM = "/usr/local/sbin:/usr/sbin:/sbin"
