@@ -56,6 +56,7 @@ from fastrr.requests import (
 )
 from fastrr.shell import join, quote
 from fastrr.steps.context import Context
+from fastrr.transports import stream
 from testbed.shells import NOBODY, Box
 
 NAME = "box"
@@ -73,7 +74,7 @@ class BoxHost(LocalHost):
         self._nobody = nobody and os.getuid() == 0
 
     def _start(self, command: str) -> subprocess.Popen[bytes]:
-        return super()._start(f"exec {join(self._words)} {quote(command)}")
+        return super()._start(f"umask 022; exec {join(self._words)} {quote(command)}")
 
     @property
     def _words(self) -> list[str]:
@@ -224,6 +225,7 @@ class Stand:
     def run(self) -> Run:
         """Begin a run, on a connection of its own."""
         self.runs += 1
+        stream._kept = stream._Kept()  # it lives as long as a run's worker
         settings = self.settings._replace(run_id=f"{self.runs:012x}")
         if self.nobody and os.getuid() == 0:
             for path in (self.box.root, *self.box.root.iterdir(), self.there):
