@@ -9,6 +9,8 @@ import pytest
 from testbed.needs import need
 from testbed.shells import SHELLS, Box, Shell, install_applets, open_box
 
+FAMILIES = tuple(shell for shell in SHELLS if shell.name in {"dash", "bash", "busybox"})
+
 
 @pytest.fixture(scope="session")
 def applets(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -27,6 +29,12 @@ def _box(shell: Shell, applets: Path) -> Iterator[Box]:
 @pytest.fixture(params=SHELLS, ids=lambda shell: shell.name)
 def box(request: pytest.FixtureRequest, applets: Path) -> Iterator[Box]:
     """A box for each shell that is installed."""
+    yield from _box(request.param, applets)
+
+
+@pytest.fixture(params=FAMILIES, ids=lambda shell: shell.name)
+def some_box(request: pytest.FixtureRequest, applets: Path) -> Iterator[Box]:
+    """A box for one shell of each family: where the others of a family would tell nothing new."""
     yield from _box(request.param, applets)
 
 
