@@ -9,7 +9,7 @@ PACKAGES := python3-venv openssh-server openssh-client screen rsync openssl
 # What only tests need: other shells and utilities, and what hosts may have.
 TEST_PACKAGES := bash busybox e2fsprogs netcat-openbsd perl procps util-linux xxhash
 
-.PHONY: help setup lint test itest mutants demo bench clean
+.PHONY: help setup lint test itest mutants mutmut demo bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
@@ -37,6 +37,10 @@ itest: $(READY) ## the integration tests, on Docker hosts
 mutants: $(READY) ## break fastrr in small ways, and see that a test notices each
 	$(BIN)/python scripts/mutants.py $(ARGS)
 
+mutmut: $(READY) ## every small change of the modules that only decide
+	env --unset=FASTRR_REQUIRE $(BIN)/mutmut run
+	$(BIN)/mutmut results
+
 demo: $(READY) ## deploy the example to three SSH hosts and look at it
 	$(BIN)/python scripts/demo.py
 
@@ -44,5 +48,5 @@ bench: $(READY) ## measure fastrr beside other tools
 	$(BIN)/python scripts/benchmark/run.py $(ARGS)
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache mutants
 	find . -name __pycache__ -prune -exec rm -rf {} +
