@@ -125,13 +125,18 @@ class Run:
 
     def copy(self) -> CopyReport:
         """After `decide`; a run that has nothing to do does not come here."""
+        return answer(self.session.handle(self.copy_request()), CopyReport)
+
+    def copy_request(self) -> CopyFiles:
+        """What `copy` asks for, with the digests that the sources have now."""
         assert self.decided is not None
         assert self.decided.to_do
-        digests = {
-            by: {source: self._digest(source, by) for source in sources}
-            for by, sources in self.decided.wanted.items()
-        }
-        return answer(self.session.handle(CopyFiles(digests)), CopyReport)
+        return CopyFiles(
+            {
+                by: {source: self._digest(source, by) for source in sources}
+                for by, sources in self.decided.wanted.items()
+            }
+        )
 
     def start(self, start_index: float = 1) -> tuple[Started | NotStarted, ...]:
         return answer(self.session.handle(StartStage(start_index)), tuple)

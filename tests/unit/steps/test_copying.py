@@ -1,0 +1,296 @@
+"""Copying on one host: what arrives, with which permissions, and what is left when it fails."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from testbed.shells import eventually
+from testbed.stand import Run, Stand, alter, mode
+
+from fastrr.errors import CommandFailed, ConnectionLost, HostError, Interrupted
+from fastrr.events import Sent
+from fastrr.requests import CopyReport
+from fastrr.steps import copying
+from fastrr.transports import choice
+
+BOTH_WAYS = pytest.mark.parametrize("prepared", [False, True], ids=["at once", "prepared"])
+"""By one command, or with directories that are made before."""
+
+
+def decided(stand: Stand, *, prepared: bool = False) -> Run:
+    """A run that is about to copy."""
+    if prepared:
+        stand.plan = stand.plan._replace(directories=(str(stand.there / "empty"),))
+    run = stand.run()
+    assert run.check().problems == ()
+    assert run.decide().problems == ()
+    return run
+
+
+# What arrives
+
+
+@BOTH_WAYS
+def test_what_arrives_is_dated_now(stand: Stand, *, prepared: bool) -> None:
+    began = time.time() - 60
+    f = stand.wants("f", "content")
+    assert decided(stand, prepared=prepared).copy() == CopyReport(1, 7)
+    assert f.stat().st_mtime > began
+
+
+@BOTH_WAYS
+def test_all_bytes_are_told_as_they_go_out(stand: Stand, *, prepared: bool) -> None:
+    for name, size in {"f": 300_000, "g": 5}.items():
+        stand.wants(name, os.urandom(size))
+    assert decided(stand, prepared=prepared).copy() == CopyReport(2, 300_005)
+    assert sum(event.bytes for event in stand.events if isinstance(event, Sent)) == 300_005
+
+
+def test_directories_are_made_with_and_without_files(stand: Stand) -> None:
+    new = stand.there / "new"
+    f = stand.wants("new/deep/f", "content")
+    stand.plan = stand.plan._replace(directories=tuple(map(str, (new, new / "empty"))))
+    assert stand.deploy() == (1, 0)
+    assert f.read_text() == "content"
+    assert (new / "empty").is_dir()
+
+
+# Permissions: as an ordinary user, whose umask cuts what root's tar would not
+
+
+MODES = (0o600, 0o640, 0o664, 0o775, 0o666, 0o777, 0o400, 0o200, 0o4775, 0o2711)
+
+
+@BOTH_WAYS
+def test_permissions_are_the_sources_whatever_the_umask(stand: Stand, *, prepared: bool) -> None:
+    stand.nobody = True
+    files = {stand.wants(f"{mode:o}", f"{mode}", mode): mode for mode in MODES}
+    assert decided(stand, prepared=prepared).copy().failures == ()
+    assert {file: mode(file) for file in files} == files
+
+
+@BOTH_WAYS
+def test_of_the_same_content_each_has_its_own_permissions(stand: Stand, *, prepared: bool) -> None:
+    stand.nobody = True
+    files = {stand.wants(f"{mode:o}", "same", mode): mode for mode in MODES}
+    assert decided(stand, prepared=prepared).copy() == CopyReport(len(MODES), 4)
+    assert {file: mode(file) for file in files} == files
+    assert {file.read_text() for file in files if os.access(file, os.R_OK)} == {"same"}
+
+
+def test_permissions_do_not_depend_on_what_else_goes_by_rsync(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "DELTA_FROM_BYTES", 1000)
+    stand.nobody = True
+    large = stand.wants("large", "old" * 1000, 0o755)
+    small = stand.wants("small", "old", 0o775)
+    stand.deploy()
+    stand.wants("large", "new" * 1001, 0o775)
+    stand.wants("small", "new!", 0o664)
+    assert stand.deploy() == (2, 0)
+    assert any("by rsync" in message for message in told_how(stand))
+    assert (mode(large), mode(small)) == (0o775, 0o664)
+    assert large.read_text() == "new" * 1001
+
+
+def told_how(stand: Stand) -> list[str]:
+    return [message for message in stand.logged() if ", by " in message]
+
+
+@pytest.mark.parametrize("places", [["f"], ["a/f", "b/f"]], ids=["one", "several"])
+@BOTH_WAYS
+def test_nobody_else_gets_at_what_is_not_in_place_yet(
+    stand: Stand, places: list[str], *, prepared: bool
+) -> None:
+    """Who may write to a holding directory could exchange what has been verified."""
+    for place in places:
+        (stand.there / place).parent.mkdir(exist_ok=True)
+        stand.wants(place, place, 0o777)
+    seen, find = stand.box.root / "seen", f"find {stand.there} -name '.fastrr-*' -type d"
+    look = f"{find} -exec stat -c '%a %n' {{}} + >>{seen}"
+    # The one is the first to be run in the holding directories, the other the last.
+    stand.program("tar", f'{look}\n{{real}} "$@"\n{look}')
+    stand.program("mv", f'{look}\nexec {{real}} "$@"')
+    assert decided(stand, prepared=prepared).copy().failures == ()
+    modes = dict(line.split()[::-1] for line in seen.read_text().splitlines())
+    holding = [path for path in modes if not path.endswith("-control")]
+    assert len(holding) == len(places)
+    lines = [line for line in seen.read_text().splitlines() if line.split()[1] in holding]
+    assert {line.split()[0] for line in lines} == {"700"}
+
+
+# What fails
+
+
+def test_a_file_that_fails_is_told_and_the_others_arrive(stand: Stand) -> None:
+    for name in ("f", "g"):
+        stand.wants(name, f"content of {name}")
+    run = decided(stand)
+    (stand.there / "f" / "in the way").mkdir(parents=True)
+    copied = run.copy()
+    assert copied.copied == 1
+    (failure,) = copied.failures
+    assert failure.startswith(f"{stand.there}/f could not be renamed into place: ")
+    assert (stand.there / "g").read_text() == "content of g"
+    assert stand.left_over() == []
+
+
+@BOTH_WAYS
+def test_a_source_that_changes_meanwhile_leaves_what_was_there(
+    stand: Stand, *, prepared: bool
+) -> None:
+    f = stand.wants("f", "content")
+    f.write_text("old")
+    stand.wants("g", "other")
+    run = decided(stand, prepared=prepared)
+    digests = run.copy_request()
+    alter(stand.source("f"), "CONTENT")
+    copied = run.session.handle(digests)
+    assert isinstance(copied, CopyReport)
+    assert copied.copied == 1
+    assert copied.failures == (
+        f"{stand.source('f')} changed while it was being copied to {f}, which was left as it was",
+    )
+    assert f.read_text() == "old"
+    assert stand.left_over() == []
+
+
+@BOTH_WAYS
+def test_a_source_that_is_gone_is_named(stand: Stand, *, prepared: bool) -> None:
+    """By its own name, whatever else goes along, and is not sent since it is the same."""
+    for name in ("a", "b", "c", "d"):
+        stand.wants(name, "same" if name < "c" else name)
+    run = decided(stand, prepared=prepared)
+    request = run.copy_request()
+    stand.source("c").unlink()
+    copied = run.session.handle(request)
+    assert isinstance(copied, CopyReport)
+    assert copied.copied == 3
+    assert copied.failures == (
+        f"{stand.source('c')} could not be copied to {stand.there}/c: No such file or directory",
+    )
+    assert not (stand.there / "c").exists()
+
+
+def test_what_is_wrong_with_rsync_s_part_is_laid_to_the_right_file(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "DELTA_FROM_BYTES", 1000)
+    for name in ("small", "one", "two"):
+        stand.wants(name, f"old {name}" * (1 if name == "small" else 1000))
+    stand.deploy()
+    for name in ("small", "one", "two"):
+        stand.wants(name, f"new {name}!" * (1 if name == "small" else 1000))
+    run = decided(stand)
+    request = run.copy_request()
+    stand.source("two").unlink()
+    copied = run.session.handle(request)
+    assert isinstance(copied, CopyReport)
+    assert copied.copied == 2
+    (failure,) = copied.failures
+    source = stand.source("two")
+    assert (
+        failure == f"{source} could not be copied to {stand.there}/two: No such file or directory"
+    )
+
+
+def test_where_rsync_fails_the_stream_takes_its_part(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "DELTA_FROM_BYTES", 1000)
+    large = stand.wants("large", "old" * 1000)
+    stand.deploy()
+    stand.wants("large", "new" * 1001)
+    stand.program("rsync", "echo broken >&2; exit 12")
+    assert stand.deploy() == (1, 0)
+    assert large.read_text() == "new" * 1001
+    assert any("sending all of the files by stream" in message for message in stand.logged())
+
+
+# What is left
+
+
+def test_a_directory_that_can_t_be_made_leaves_nothing(stand: Stand) -> None:
+    f = stand.wants("f", "new")
+    f.write_text("old content")
+    run = decided(stand, prepared=True)
+    (stand.there / "empty").write_text("in the way")
+    copied = run.copy()
+    assert copied.copied == 0
+    (failure,) = copied.failures
+    assert failure.startswith(f"the directory {stand.there}/empty can't be made: ")
+    assert f.read_text() == "old content"
+    assert stand.left_over() == []
+
+
+@BOTH_WAYS
+def test_a_host_that_fails_meanwhile_leaves_nothing(stand: Stand, *, prepared: bool) -> None:
+    f = stand.wants("f", "new")
+    f.write_text("old content")
+    run = decided(stand, prepared=prepared)
+    # What was to be run next is gone, like a shell that the kernel ended for lack of memory.
+    stand.program("tar", '{real} "$@"; kill -9 $PPID')
+    stand.program("xargs", "kill -9 $PPID")
+    with pytest.raises(HostError):
+        run.copy()
+    assert f.read_text() == "old content"
+    assert stand.left_over() == []
+
+
+@BOTH_WAYS
+def test_an_interrupt_leaves_nothing(stand: Stand, *, prepared: bool) -> None:
+    f = stand.wants("f", os.urandom(300_000))
+    f.write_text("old content")
+    run = decided(stand, prepared=prepared)
+    run.session.cancel(cut=False)
+    with pytest.raises(Interrupted):
+        run.copy()
+    assert f.read_text() == "old content"
+    assert stand.left_over() == []
+
+
+def test_where_cleaning_up_fails_it_is_told_what_is_left(stand: Stand) -> None:
+    stand.wants("f", "content")
+    run = decided(stand)
+    begun = stand.box.root / "begun"
+    stand.program("tar", f"touch {begun}; sleep 60")
+
+    def cut() -> None:
+        eventually(begun.exists)
+        run.session.cancel(cut=True)
+
+    cutter = Thread(target=cut)
+    cutter.start()
+    with pytest.raises(ConnectionLost):
+        run.copy()
+    cutter.join()
+    holding = f"{stand.there}/.fastrr-{run.context.run_id}"
+    assert any(holding in message and "by hand" in message for message in stand.logged())
+    assert Path(holding).exists()
+
+
+def test_a_disk_that_hangs_is_not_waited_for_for_ever(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand.wants("f", "content")
+    run = decided(stand)
+    monkeypatch.setattr(copying, "ANSWER_WITHIN_S", 0.2)
+    stand.program("awk", "sleep 60")
+    with pytest.raises(CommandFailed, match="does a file system hang there"):
+        run.copy()
+
+
+def test_what_was_not_unpacked_whole_is_no_copy(stand: Stand) -> None:
+    f = stand.wants("f", "new")
+    f.write_text("old content")
+    run = decided(stand)
+    stand.program("tar", 'head -c 4096 | {real} "$@" 2>/dev/null; cat >/dev/null')
+    with pytest.raises(CommandFailed):
+        run.copy()
+    assert f.read_text() == "old content"
+    assert stand.left_over() == []
