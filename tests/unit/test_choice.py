@@ -81,3 +81,15 @@ def test_what_a_transport_lacks_is_named(
     transport: str, here: set[str], there: set[str], why: str
 ) -> None:
     assert unusable(transport, here, there) == why
+
+
+def test_each_share_says_why() -> None:
+    items = [item(LARGE, LARGE), item(1)]
+    assert [share.why for share in choose("auto", items, HERE, THERE)] == [
+        "large files that replace others, and both ends have rsync",
+        "new and small files, in one stream",
+    ]
+    assert [share.why for share in choose("auto", items[1:], HERE, set())] == [
+        "the host has no tar"
+    ]
+    assert [share.why for share in choose("sftp", items, HERE, THERE)] == ["it was asked for"]

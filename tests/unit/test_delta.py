@@ -6,7 +6,15 @@ from collections.abc import Mapping
 
 import pytest
 
-from fastrr.delta import Decision, absolute, base_dirs, draft, settle
+from fastrr.delta import (
+    Decision,
+    absolute,
+    base_dirs,
+    contents,
+    draft,
+    missing_directories,
+    settle,
+)
 from fastrr.model import (
     MISSING,
     Copy,
@@ -256,3 +264,71 @@ def test_a_host_with_nothing_to_do() -> None:
     assert not decide({"/srv/a": MISSING}).nothing_to_do
     assert not Decision(directories=("/a",)).nothing_to_do
     assert not Decision(base_dirs=("/a",)).nothing_to_do
+
+
+# what is told apart
+
+
+def test_contents_are_those_of_all_files_in_order() -> None:
+    digests = {contents(sha1s) for sha1s in ((), ("a",), ("b",), ("a", "b"), ("b", "a"), ("ab",))}
+    assert len(digests) == 5  # of a fixed length, so that "ab" is the same as "a", "b"
+    assert all(len(digest) == 40 for digest in digests)
+
+
+def test_directories_looked_for_in_vain_and_what_there_is_above_them() -> None:
+    facts = FACTS._replace(
+        directories={
+            "/srv": DirectoryFacts("/srv"),
+            "/srv/new": DirectoryFacts("/srv"),
+            "./new/er": DirectoryFacts("."),
+            "/denied/new": DirectoryFacts("/denied", "denied"),
+            "/srv/file": DirectoryFacts("/srv/file", "file"),
+        }
+    )
+    assert missing_directories(facts) == {"/srv/new": "/srv", "/home/me/new/er": "/home/me"}
+
+
+def test_what_comes_after_a_file_in_whose_way_something_is_is_decided_too() -> None:
+    plan = HostPlan("host", tuple(FileTarget("/src/a", f"/srv/{n}") for n in range(3)))
+    found = (RemoteFile(FileKind.DIRECTORY), MISSING, RemoteFile(FileKind.OTHER))
+    decision = draft(plan, FACTS, found, {"/src/a": source()}).decision
+    assert [copy.destination for copy in decision.copies] == ["/srv/1"]
+    assert len(decision.problems) == 2
+    assert decision.unchanged == 0
+
+
+def test_a_copy_knows_the_size_of_what_it_replaces() -> None:
+    decision = decide({"/srv/a": there(size=9), "/srv/b": MISSING, "/srv/c": there(digest="x")})
+    assert [copy.replaces for copy in decision.copies] == [9, None, 3]
+
+
+def test_a_file_that_could_not_be_looked_at_is_copied() -> None:
+    assert reasons(decide({"/srv/a": RemoteFile(FileKind.FILE)})) == [CopyReason.MISSING]
+
+
+def test_copies_into_a_temporary_base_dir_say_what_to_put_where() -> None:
+    plan = HostPlan("host", fresh=(FreshBase("one", (FileTarget("/src/a", "x"),)),))
+    sources = {"/src/a": source(size=7, mode=0o755)}
+    (copy,) = draft(plan, FACTS, (), sources, ("/tmp/t",)).decision.copies
+    assert copy == Copy("/src/a", "/tmp/t/x", 7, 0o755, CopyReason.MISSING)
+
+
+def test_each_directory_that_stops_something_is_told() -> None:
+    directories = {
+        "/srv": DirectoryFacts("/srv"),
+        "/a/x": DirectoryFacts("/a", "denied"),
+        "/a/y": DirectoryFacts("/a", "denied"),
+        "/unused": DirectoryFacts("/unused", "denied"),
+        "./b": DirectoryFacts("./b", "denied"),
+        "/c/x": DirectoryFacts("/c", "file"),
+    }
+    plan = HostPlan(
+        "host", (FileTarget("/src/a", "./b/f"),), tuple(p for p in directories if p != "./b")
+    )
+    facts = FACTS._replace(directories=directories)
+    told = draft(plan, facts, (MISSING,), {"/src/a": source()}).decision.problems
+    assert [problem.split()[:3] for problem in told] == [
+        ["/a/x", "can't", "be"],
+        ["the", "directory", "./b"],
+        ["/c", "is", "no"],
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import multiprocessing
+import os
 import stat
 import subprocess
 from pathlib import Path
@@ -216,3 +217,44 @@ def test_processes_that_add_at_once_lose_and_double_nothing(tmp_path: Path) -> N
     entries = known_hosts.read([str(file)])
     for name in [f"{own}{number}" for own in ("a", "d", "shared") for number in range(20)]:
         assert len(look_up(entries, name).keys) == 1, name
+
+
+# Not at all
+
+
+def test_a_name_in_brackets_is_revoked_only_by_entries_about_it() -> None:
+    text = line("other", marker="@revoked") + line("[web]:2200")
+    assert on_file(text, "[web]:2200").revoked == ()
+    assert on_file(line("web", marker="@revoked"), "[web]:2200").revoked
+    assert on_file(line("[web]:2200", marker="@revoked"), "[web]:2200").revoked
+
+
+def test_a_key_that_is_no_base64_is_passed_over() -> None:
+    assert parse(f"web ssh-ed25519 *{base64.b64encode(KEY).decode()}\n", "kh") == []
+
+
+def test_what_is_commented_out_is_not_on_file() -> None:
+    assert parse(f"# {line('web')}#{line('web')}", "kh") == []
+
+
+def test_a_file_that_was_replaced_is_read_again(tmp_path: Path) -> None:
+    file = tmp_path / "kh"
+    for text, mtime in ((line("web"), 1), (line("web"), 2), (line("web2"), 2), (line("wab2"), 3)):
+        file.write_text(text)
+        os.utime(file, (mtime, mtime))
+        assert known_hosts.read([str(file)]) == parse(text, str(file))
+
+
+def test_a_key_is_filed_hashed_only_where_that_is_wanted(tmp_path: Path) -> None:
+    for hashed in (False, True):
+        file = tmp_path / f"{hashed}"
+        known_hosts.add(str(file), "web", "ssh-ed25519", KEY, hashed)
+        assert file.read_text().startswith("|1|") is hashed
+        assert on_file(file.read_text(), "web").has(KEY)
+
+
+def test_a_file_that_is_no_text_gets_another_line(tmp_path: Path) -> None:
+    file = tmp_path / "kh"
+    file.write_bytes(b"\xff\xfe\n")
+    known_hosts.add(str(file), "web", "ssh-ed25519", KEY, hashed=False)
+    assert on_file(file.read_bytes().decode(errors="replace"), "web").has(KEY)

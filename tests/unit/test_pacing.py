@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 
 import pytest
 
@@ -50,3 +51,16 @@ def test_of_what_is_no_connection_it_is_not_known() -> None:
     with ours, theirs:
         assert round_trip_s(ours) is None
     assert round_trip_s(object()) is None
+
+
+def test_it_is_the_one_that_the_system_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Microseconds, at its place in struct tcp_info, beside which other numbers stand."""
+    info = bytearray(b"\x7f" * 256)
+    struct.pack_into("=I", info, 148, 3_000_000_000)
+
+    class Told(socket.socket):
+        def getsockopt(self, *_arguments: object) -> bytes:  # type: ignore[override]
+            return bytes(info)
+
+    with Told() as told:
+        assert round_trip_s(told) == 3000.0

@@ -64,3 +64,23 @@ def test_no_host_no_rows() -> None:
 )
 def test_exit_codes(made: RunReport, code: ExitCode) -> None:
     assert made.exit_code is code
+
+
+def test_a_host_that_a_stopped_run_has_not_finished_says_where_it_was() -> None:
+    text = table(report(HostReport("db", unfinished="copy"), HostReport("web")))
+    first, second = text.splitlines()[1:]
+    assert first.endswith("stopped in the copy step")
+    assert "stopped" not in second
+
+
+@pytest.mark.parametrize(
+    ("length", "told"), [(72, "x" * 72), (73, "x" * 71 + "…")], ids=["fits", "cut"]
+)
+def test_no_more_of_a_failure_is_cut_than_need_be(length: int, told: str) -> None:
+    text = table(report(HostReport("db", failures=["x" * length])))
+    assert text.splitlines()[1].endswith(f"FAILED: {told}")
+
+
+def test_no_space_is_left_before_a_cut() -> None:
+    text = table(report(HostReport("db", failures=[f"{'x' * 70} {'y' * 50}"])))
+    assert text.splitlines()[1].endswith(f"{'x' * 70}…")
