@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 from testbed import Bed, loopback_bed, open_bed
-from testbed.clients import Agent, Client, Server, open_files, sshd, wait_for
+from testbed.bed import end
+from testbed.clients import Agent, Client, Server, open_files, sshd
 from testbed.docker_bed import DockerHost
 from testbed.kinds import ALL, PLAIN, WITH_OTHER_SHELLS, Kind, local_kind, ssh_kind
 from testbed.needs import lack, need
+from testbed.shells import eventually
 
 from fastrr.hosts.base import Host
 from fastrr.hosts.ssh import credentials
@@ -118,6 +120,19 @@ def server(shared_server: Server) -> Server:
     return shared_server
 
 
+@pytest.fixture(scope="module")
+def shared_asking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with sshd(tmp_path_factory.mktemp("asking") / "sshd", "PasswordAuthentication yes") as server:
+        yield server
+
+
+@pytest.fixture
+def asking(shared_asking: Server) -> Server:
+    """An sshd that asks for passwords, and takes none: this account has none that is known."""
+    shared_asking.log.write_bytes(b"")
+    return shared_asking
+
+
 @pytest.fixture
 def ready(client: Client, server: Server) -> Server:
     """An sshd that the client's key opens."""
@@ -131,11 +146,10 @@ def agent(tmp_path: Path) -> Iterator[Agent]:
     path = tmp_path / "agent"
     process = subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL)
     try:
-        wait_for(path.exists)
+        eventually(path.exists)
         yield Agent(path)
     finally:
-        process.terminate()
-        process.wait()
+        end(process)
 
 
 @pytest.fixture(scope="session")

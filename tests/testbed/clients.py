@@ -6,8 +6,7 @@ import contextlib
 import os
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,9 +17,10 @@ from fastrr.hosts.ssh.host import SshHost
 from fastrr.model import HostKeyPolicy, SshSettings
 from fastrr.shell import Script
 from testbed import loopback_bed
-from testbed.bed import PASSWORD, TestHost, make_key
+from testbed.bed import PASSWORD, TestHost, end, make_key, wait_for_banner
 from testbed.docker_bed import DockerHost
 from testbed.needs import lack
+from testbed.shells import eventually
 
 PASSPHRASE = "correct horse battery"
 
@@ -94,6 +94,7 @@ class Server:
     authorized: Path
     host_key: Path
     log: Path
+    process: subprocess.Popen[bytes]
 
     @property
     def name(self) -> str:
@@ -117,31 +118,25 @@ def sshd(directory: Path, *options: str, port: int | None = None) -> Iterator[Se
     for name in ("key_ed25519", "key_rsa"):
         make_key(directory / name, kind=name.removeprefix("key_"))
     port = port or loopback_bed.free_port()
-    server = Server(port, directory / "authorized", directory / "key_ed25519", directory / "log")
-    server.authorized.touch()
+    authorized, log, home = directory / "authorized", directory / "log", directory / "home"
+    authorized.touch()
+    home.mkdir()
     (directory / "config").write_text(
         "".join(f"{option}\n" for option in options)
         + f"ListenAddress 127.0.0.1:{port}\n"
         + f"HostKey {directory}/key_ed25519\nHostKey {directory}/key_rsa\n"
-        + f"PidFile none\nAuthorizedKeysFile {server.authorized}\n"
+        + f"PidFile none\nAuthorizedKeysFile {authorized}\n"
         + "StrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\n"
         + "KbdInteractiveAuthentication no\n"
+        + f"SetEnv HOME={home}\n"  # our own has start-up files, which may be slow, or say something
         + "LogLevel VERBOSE\n"
     )
-    process = loopback_bed.start_sshd(directory / "config", server.log)
+    process = loopback_bed.start_sshd(directory / "config", log)
     try:
-        wait_for(lambda: b"listening" in server.log.read_bytes())
-        yield server
+        eventually(lambda: b"listening" in log.read_bytes())
+        yield Server(port, authorized, directory / "key_ed25519", log, process)
     finally:
-        process.terminate()
-        process.wait()
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+        end(process)
 
 
 @dataclass
@@ -160,14 +155,24 @@ def address(host: TestHost) -> str:
 
 
 @contextlib.contextmanager
-def second_sshd(host: DockerHost, *options: str) -> Iterator[str]:
-    """Run one more sshd in the container, with options; yields its address."""
+def second_sshd(host: DockerHost, *options: str, log: str = "/dev/null") -> Iterator[str]:
+    """Run one more sshd in the container, with options; yields its address.
+
+    In place of one that is there already, whose connections stay.
+    """
+    end_second_sshd(host)
     words = " ".join(f"-o {option}" for option in (*options, "Port=2222", "PidFile=none"))
-    host.sh(f"/usr/sbin/sshd {words}", "root")
+    host.sh(f"/usr/sbin/sshd -E {log} {words}", "root")
     try:
+        wait_for_banner(host.address, 2222)
         yield f"{host.address}:2222"
     finally:
-        host.sh("pkill -f [P]ort=2222", "root")
+        end_second_sshd(host)
+
+
+def end_second_sshd(host: DockerHost) -> None:
+    """End the one that listens; no other can take its place before that."""
+    host.sh("while pkill -f '[P]ort=2222'; do sleep 0.02; done", "root")
 
 
 def peer(descriptor: int) -> object:

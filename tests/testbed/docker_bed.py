@@ -8,16 +8,19 @@ import hashlib
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
 import docker
-from testbed.bed import PASSWORD, REPOSITORY, Bed, Result, TestHost
+from testbed.bed import LIMIT_S, PASSWORD, REPOSITORY, Bed, Result, TestHost
 
 LABEL = "fastrr.test.process"
 SHARED = "/srv/shared"
 CONTEXT = REPOSITORY / "docker"
+KILLED = 137
+"""What timeout(1) ends with when it has killed what it ran."""
 
 
 def unavailable() -> str | None:
@@ -59,7 +62,10 @@ def _one_at_a_time() -> Iterator[None]:
 
 def _remove_abandoned() -> None:
     """Remove containers and volumes of test runs that were killed."""
-    for container in docker.from_env().containers.list(all=True, filters={"label": LABEL}):
+    # Each is asked about after it was listed: others, whose tests end now, may be gone by then.
+    for container in docker.from_env().containers.list(
+        all=True, filters={"label": LABEL}, ignore_removed=True
+    ):
         if not os.path.exists(f"/proc/{container.labels[LABEL]}"):
             with contextlib.suppress(docker.errors.APIError):
                 container.remove(force=True, v=True)
@@ -88,19 +94,31 @@ class DockerHost(TestHost):
     def run(self, command: str, user: str | None = None) -> Result:
         who = user or self.user
         home = "/root" if who == "root" else f"/home/{who}"
+        begun = time.monotonic()
+        # What is run there goes on, whatever becomes of who has asked for it: it must end itself.
         code, (stdout, stderr) = self.container.exec_run(
-            ["sh", "-c", command],
+            ["timeout", "-s", "KILL", str(LIMIT_S), "sh", "-c", command],
             user=who,
             workdir=home,
             environment={"HOME": home, "LANG": "C.UTF-8"},
             demux=True,
         )
+        if code == KILLED and time.monotonic() - begun > LIMIT_S:
+            raise TimeoutError(f"{self.name}: {command}: not over in {LIMIT_S} s")
         return Result(
             code, (stdout or b"").decode(errors="replace"), (stderr or b"").decode(errors="replace")
         )
 
     def cut_connections(self) -> None:
         self.run("pkill -KILL -f '^sshd: [a-z-]+[@ ]'", user="root")
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        self.container.pause()
+        try:
+            yield
+        finally:
+            self.container.unpause()
 
     def reset(self) -> None:
         self.sh(

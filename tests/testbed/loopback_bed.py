@@ -11,11 +11,12 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
-from testbed.bed import FULL, Bed, Result, TestHost, make_key
+from testbed.bed import FULL, LIMIT_S, Bed, Result, TestHost, end, make_key
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 
@@ -79,22 +80,33 @@ class LoopbackHost(TestHost):
     def run(self, command: str, user: str | None = None) -> Result:
         if user is not None:
             pytest.skip("would be done to this machine")
-        completed = subprocess.run(
+        with subprocess.Popen(
             ["sh", "-c", command],
             cwd=self._home,
             env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **self._environment},
-            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            check=False,
-        )
-        return Result(completed.returncode, completed.stdout, completed.stderr)
+            start_new_session=True,
+        ) as process:
+            try:
+                stdout, stderr = process.communicate(timeout=LIMIT_S)
+            except subprocess.TimeoutExpired as error:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise TimeoutError(
+                    f"{self.name}: {command}: not over in {error.timeout} s"
+                ) from error
+        return Result(process.returncode, stdout, stderr)
 
     def cut_connections(self) -> None:
-        for pid in _children(self._process.pid):
-            for process in (pid, *_children(pid, "sshd")):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process, signal.SIGKILL)
+        _signal(servers(self._process.pid)[1:], signal.SIGKILL)
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        with frozen(self._process.pid):
+            yield
 
     def reset(self) -> None:
         if self._home.exists():
@@ -108,23 +120,44 @@ class LoopbackHost(TestHost):
         ours = f"HOME={self.home}\0".encode()
         deadline = time.monotonic() + 10
         while found := [pid for pid in _processes() if ours in _environment_of(pid)]:
-            for pid in found:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            _signal(found, signal.SIGKILL)
             assert time.monotonic() < deadline, f"{found} can't be killed"
             time.sleep(0.01)
 
     def close(self) -> None:
         self.reset()
-        self._process.terminate()
-        self._process.wait()
+        end(self._process)
         shutil.rmtree(self._short, ignore_errors=True)
 
 
-def _children(pid: int, name: str = "") -> list[int]:
-    command = ["pgrep", "-P", str(pid), name]
-    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    return [int(child) for child in found.split()]
+def servers(pid: int) -> list[int]:
+    """Return an sshd's process and those that serve its connections."""
+    found, new = [], [pid]
+    while new:
+        found += new
+        command = ["pgrep", "-x", "sshd.*", "-P", ",".join(map(str, new))]
+        new = [
+            int(x)
+            for x in subprocess.run(command, stdout=subprocess.PIPE, check=False).stdout.split()
+        ]
+    return found
+
+
+@contextlib.contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """Have an sshd and all that serves its connections stand still for the time inside."""
+    stopped = servers(pid)
+    _signal(stopped, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        _signal(stopped, signal.SIGCONT)
+
+
+def _signal(pids: Iterable[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _processes() -> list[int]:
