@@ -5,18 +5,23 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from testbed.shells import Box, eventually
 
+from fastrr import watch
 from fastrr.model import ComponentPlan
 from fastrr.shell import Script
 from fastrr.state import Launch
 from fastrr.watch import Ended, Parser, readable_log, status_script, watch_script
+
+
+@pytest.fixture(autouse=True)
+def _in_short_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "WATCH_TICK_S", 0.02)
 
 
 def launches(box: Box, *names: str) -> list[Launch]:
@@ -57,74 +62,106 @@ def test_those_that_have_ended_are_told_at_once(box: Box) -> None:
     assert heard(which, body) == [Ended("good", 0), Ended("it's bad", 137), Ended("failed", None)]
 
 
-def test_each_is_told_as_soon_as_it_ends(box: Box) -> None:
-    which = launches(box, "first", "second")
-    running = [launcher_of(box, launch) for launch in which]
+@contextmanager
+def watching(box: Box, which: list[Launch]) -> Iterator[Callable[[], Ended]]:
+    """Have components watched; yields a function that waits for the next one that is told."""
+    with subprocess.Popen(
+        ["sh", "-c", 'eval "$(cat)"'],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=box.environment,
+        cwd=box.home,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        limit = threading.Timer(10, process.kill)
+        limit.start()
+        process.stdin.write(watch_script(which).data)
+        process.stdin.close()
+        parser, output = Parser(which), process.stdout
 
-    def finish() -> None:
+        def next_one() -> Ended:
+            for line in output:
+                if one := parser.hear(line.removesuffix(b"\n")):
+                    return one
+            raise AssertionError("no more is told")
+
+        try:
+            yield next_one
+            assert not [line for line in output.read().split(b"\n") if parser.hear(line)]
+            assert process.wait(10) == 0
+        finally:
+            process.kill()
+            limit.cancel()
+
+
+def test_each_is_told_as_soon_as_it_ends(some_box: Box) -> None:
+    which = launches(some_box, "first", "second")
+    running = [launcher_of(some_box, launch) for launch in which]
+    with watching(some_box, which) as next_one:
         for launch, process in zip(which, running, strict=True):
-            time.sleep(0.3)
             Path(launch.state, "exit").write_text("5\n")
             end(process)
-
-    finisher = threading.Thread(target=finish)
-    finisher.start()
-    body = box.ask(watch_script(which))
-    finisher.join()
-    assert heard(which, body) == [Ended("first", 5), Ended("second", 5)]
+            assert next_one() == Ended(launch.component.name, 5)
 
 
-def test_what_vanished_without_a_trace_is_told(box: Box) -> None:
-    which = launches(box, "never", "killed", "stays")
-    killed, stays = (launcher_of(box, launch) for launch in which[1:])
-
-    def finish() -> None:
-        time.sleep(0.3)
+def test_what_vanished_without_a_trace_is_told(some_box: Box) -> None:
+    which = launches(some_box, "never", "killed", "stays")
+    killed, stays = (launcher_of(some_box, launch) for launch in which[1:])
+    with watching(some_box, which) as next_one:
+        assert next_one() == Ended("never", None)
         end(killed)
-        time.sleep(0.6)
+        assert next_one() == Ended("killed", None)
         Path(which[2].state, "exit").write_text("0\n")
         end(stays)
-
-    finisher = threading.Thread(target=finish)
-    finisher.start()
-    body = box.ask(watch_script(which))
-    finisher.join()
-    assert heard(which, body) == [
-        Ended("never", None),
-        Ended("killed", None),
-        Ended("stays", 0),
-    ]
+        assert next_one() == Ended("stays", 0)
 
 
-def test_the_last_one_that_vanishes_is_not_watched_for_ever(box: Box) -> None:
-    which = launches(box, "only")
-    process = launcher_of(box, which[0])
-    killer = threading.Timer(0.3, lambda: end(process))
-    killer.start()
-    assert heard(which, box.ask(watch_script(which), timeout=10)) == [Ended("only", None)]
-    killer.join()
+def test_the_last_one_that_vanishes_is_not_watched_for_ever(some_box: Box) -> None:
+    which = launches(some_box, "only")
+    process = launcher_of(some_box, which[0])
+    with watching(some_box, which) as next_one:
+        end(process)
+        assert next_one() == Ended("only", None)
 
 
-def test_a_watch_ends_when_nobody_listens(one_box: Box) -> None:
+def test_an_ending_that_is_written_down_late_is_no_vanishing(one_box: Box) -> None:
+    """A launcher may be gone a moment before what it has written is seen."""
+    which = launches(one_box, "one", "other")
+    states = [Path(launch.state) for launch in which]
+    for state in states:
+        (state / "launcher").write_text("999999999\n")
+    pauses = one_box.home / "pauses"
+    (one_box.bin / "sleep").write_text(
+        f'#!/bin/sh\necho >>{pauses}\n[ "$(wc -l <{pauses})" -gt 1 ] || echo 3 >{states[0]}/exit\n'
+    )
+    (one_box.bin / "sleep").chmod(0o755)
+    body = one_box.ask(watch_script(which))
+    assert sorted(heard(which, body)) == [Ended("one", 3), Ended("other", None)]
+    # Nor does it look again and again without a pause.
+    assert len(pauses.read_text().splitlines()) == 1
+
+
+def test_a_watch_ends_when_nobody_listens(one_box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "WATCH_TICK_S", 0.001)
     which = launches(one_box, "one")
     process = launcher_of(one_box, which[0])
-    quick = watch_script(which).text.replace('"$ticks" -ge 20', '"$ticks" -ge 1')
     try:
-        watching = subprocess.Popen(
+        with subprocess.Popen(
             ["sh", "-c", 'eval "$(cat)"'],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=one_box.environment,
-        )
-        assert watching.stdin is not None
-        assert watching.stdout is not None
-        watching.stdin.write(Script(quick, "").data)
-        watching.stdin.close()
-        assert watching.stdout.readline().endswith(b" begin\n")
-        assert watching.stdout.readline() == b"beat\n"
-        watching.stdout.close()
-        assert watching.wait(timeout=10) != 0
+        ) as listened_to:
+            assert listened_to.stdin is not None
+            assert listened_to.stdout is not None
+            listened_to.stdin.write(Script(watch_script(which).text, "").data)
+            listened_to.stdin.close()
+            assert listened_to.stdout.readline().endswith(b" begin\n")
+            assert listened_to.stdout.readline() == b"beat\n"
+            listened_to.stdout.close()
+            assert listened_to.wait(timeout=10) != 0
         eventually(lambda: of_group(process.pid, one_box.processes()))
     finally:
         end(process)
