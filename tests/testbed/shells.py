@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 from fastrr.shell import Script
 
 NOBODY = 65534
@@ -52,6 +54,11 @@ SHELLS = (
     Shell("ash", ("busybox", "sh")),
     Shell("busybox", ("busybox", "sh"), applets=True),
 )
+
+gnu_and_busybox = pytest.mark.parametrize(
+    "box", [SHELLS[0], SHELLS[-1]], ids=lambda shell: shell.name, indirect=True
+)
+"""Of a test with a ``box``: whose utilities there are makes a difference, which shell does not."""
 
 
 @cache
@@ -185,9 +192,11 @@ class Box:
         """End the sessions and remove the box; return processes that did not end by themselves."""
         for session in self.sessions() if any((self.root / "screens").iterdir()) else ():
             self.screen("-S", session, "-X", "quit")
-        with suppress(TimeoutError):
-            eventually(lambda: not self.processes())
         left = self.processes()
+        if left:
+            with suppress(TimeoutError):
+                eventually(lambda: not self.processes())
+            left = self.processes()
         for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

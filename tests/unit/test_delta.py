@@ -148,6 +148,44 @@ def test_what_is_in_the_way_is_a_problem(kind: FileKind, what: str) -> None:
     )
 
 
+# two paths to one file
+
+
+@pytest.mark.parametrize("size", [3, 4, None], ids=["same size", "other size", "missing"])
+def test_two_sources_for_one_file_are_a_problem(size: int | None) -> None:
+    """One path is that of the file, or from the home; the other leads to it by a link."""
+    plan = HostPlan(
+        "host",
+        (
+            FileTarget("/src/a", "./real"),
+            FileTarget("/src/b", "/srv/link"),
+            FileTarget("/src/b", "/srv/apart"),
+        ),
+    )
+    real = MISSING if size is None else there(size, "abc")
+    sources = {path: source(path) for path in ("/src/a", "/src/b")}
+    found = (real, real._replace(link_to="/home/me/real"), real)
+    for always_copy in (False, True):
+        drafted = draft(plan, FACTS, found, sources, always_copy=always_copy)
+        assert drafted.decision.problems == (
+            "/home/me/real should be a copy of both /src/a and /src/b",
+        )
+
+
+def test_one_source_may_reach_a_file_by_two_paths() -> None:
+    found = {"./real": there(), "/srv/link": there(link_to="/home/me/real")}
+    assert decide(found).problems == ()
+
+
+def test_what_is_right_already_and_what_is_not_contradict_each_other() -> None:
+    plan = HostPlan("host", (FileTarget("/src/a", "./real"), FileTarget("/src/b", "/srv/link")))
+    sources = {"/src/a": source("/src/a"), "/src/b": source("/src/b", size=9)}
+    found = (there(digest="abc"), there(digest="abc", link_to="/home/me/real"))
+    drafted = draft(plan, FACTS, found, sources)
+    assert len(drafted.decision.problems) == 1
+    assert settle(plan, FACTS, drafted, {"/src/a": "abc"}).problems == drafted.decision.problems
+
+
 # directories
 
 

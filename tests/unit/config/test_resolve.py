@@ -392,6 +392,46 @@ def test_two_sources_for_one_destination_of_two_components(directory: Path) -> N
     )
 
 
+def test_two_sources_for_one_destination_of_a_template_and_another(directory: Path) -> None:
+    """Where a template's files go is found out for its first host, and known for the others."""
+    template = {"files": {"a": "x", "b": "y"}}
+    other = component(host="g", name="other", files={"b": "/base/x", "a": "z"})
+    (problem,) = problems(
+        directory,
+        component(**template),
+        other,
+        component(host="g", **template),
+        component(host="i"),
+    )
+    assert problem.component == "main"
+    assert problem.message == (
+        f"/base/x on g should be a copy of {directory}/a, "
+        f"but component 'other' wants {directory}/b there, too ({problem.file}:{problem.line})"
+    )
+
+
+def test_a_template_adds_to_what_its_host_has_already(directory: Path) -> None:
+    template = {"files": {"a": "x", "d": "made"}, "dirs": ["logs"]}
+    others = {"name": "other", "base_dir": "/other", "files": {"b": "y"}, "dirs": ["more"]}
+    deployment = resolve(
+        directory,
+        component(**template),
+        component(host="g", **others),
+        component(host="g", **template),
+        component(host="i", **template),
+        component(host="i", **others),
+    )
+    (first, second, third) = deployment.hosts
+    assert {target.destination for target in first.files} == {"/base/x"}
+    assert set(first.directories) == {"/base", "/base/made", "/base/logs"}
+    for plan in (second, third):
+        assert {(target.source, target.destination) for target in plan.files} == {
+            (f"{directory}/a", "/base/x"),
+            (f"{directory}/b", "/other/y"),
+        }
+        assert set(plan.directories) == {*first.directories, "/other", "/other/more"}
+
+
 def test_two_sources_for_one_destination_in_a_temporary_base_dir(directory: Path) -> None:
     assert messages(directory, component(base_dir=None, files={"a": "x", "b": "x"})) == [
         f"x on h should be a copy of {directory}/b, but it wants {directory}/a there, too"
