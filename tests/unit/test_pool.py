@@ -78,7 +78,20 @@ def children_of_this_process() -> set[str]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_left() -> Iterator[None]:
+def unheeded_signals() -> Iterator[None]:
+    """A signal that the pool leaves alone is to fail a test, not to end all of them."""
+
+    def fail(number: int, _frame: object) -> None:
+        pytest.fail(f"nobody heeded signal {number}")
+
+    before = {number: signal.signal(number, fail) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(unheeded_signals: None) -> Iterator[None]:
     """No child, no descriptor and no signal handler outlives a test."""
     children = children_of_this_process()
     descriptors = set(os.listdir("/proc/self/fd"))
@@ -181,13 +194,13 @@ def test_the_last_worker_s_death_ends_the_call() -> None:
 
 
 class Killer:
-    """Sends us a signal when the last of some hosts has begun to wait."""
+    """Sends us a signal when the last of some hosts has begun with what it was asked for."""
 
     def __init__(self, number: int, hosts: Sequence[str]) -> None:
         self._number, self._missing = number, len(hosts)
 
-    def __call__(self, event: Event) -> None:
-        self._missing -= isinstance(event, Logged)
+    def __call__(self, _event: Event) -> None:
+        self._missing -= 1
         if self._missing == 0:
             os.kill(os.getpid(), self._number)
 
@@ -212,12 +225,16 @@ def test_an_interrupt_cancels_and_waits_for_the_cleaning_up(number: int) -> None
 
 
 def test_the_third_interrupt_is_for_real() -> None:
-    def thrice(event: Event) -> None:
-        for _ in range(3):
-            os.kill(os.getpid(), signal.SIGINT)
-
-    with WorkerPool(("a",), 1, serve) as pool, pytest.raises(KeyboardInterrupt):
-        pool.call({"a": "wait"}, thrice)
+    with WorkerPool(("a",), 1, serve) as pool:
+        with pytest.raises(Interrupted):
+            pool.call({"a": "wait"}, Killer(signal.SIGINT, "a"))
+        try:
+            tidied = pool.call({"a": "count"}, Killer(signal.SIGINT, "a"), heed_interrupts=False)
+        except KeyboardInterrupt:
+            pytest.fail("the second has cut the cleaning up short")
+        assert tidied == {"a": "counted"}
+        with pytest.raises(KeyboardInterrupt):
+            pool.call({"a": "count"}, Killer(signal.SIGINT, "a"), heed_interrupts=False)
 
 
 @pytest.mark.parametrize("number", SIGNALS)
