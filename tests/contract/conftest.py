@@ -129,6 +129,7 @@ def shared_asking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def asking(shared_asking: Server) -> Server:
     """An sshd that asks for passwords, and takes none: this account has none that is known."""
+    shared_asking.authorize()
     shared_asking.log.write_bytes(b"")
     return shared_asking
 

@@ -9,12 +9,14 @@ import contextlib
 import logging
 import os
 import shlex
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import paramiko
@@ -28,6 +30,7 @@ from testbed.shells import eventually
 from fastrr.errors import CommandFailed, ConnectionFailed, ConnectionLost
 from fastrr.hosts.ssh import connection, patience
 from fastrr.hosts.ssh.host import SshHost, _Attempt
+from fastrr.hosts.ssh.target import local_user
 from fastrr.model import HostKeyPolicy
 from fastrr.shell import Script
 
@@ -65,6 +68,14 @@ def test_nothing_to_try_is_said(client: Client, server: Server) -> None:
     assert "tried: nothing: there is no agent, no key and no password" in client.refusal(
         server.name
     )
+
+
+def test_a_key_that_is_in_two_files_is_offered_once(client: Client, server: Server) -> None:
+    key = client.key()
+    (client.directory / "copy").write_bytes(key.read_bytes())
+    (client.directory / "copy").chmod(0o600)
+    client.configure(f"IdentityFile {key}", f"IdentityFile {client.directory}/copy")
+    assert client.refusal(server.name).count("(refused)") == 1
 
 
 def test_a_login_that_was_refused_is_not_repeated(client: Client, server: Server) -> None:
@@ -301,6 +312,18 @@ def test_a_key_and_a_password_where_both_are_asked_for(
         assert "the host accepts: password;" in client.refusal(f"tester@{where}")
 
 
+def test_a_key_alone_does_not_do_where_a_password_is_asked_for_too(
+    client: Client, tmp_path: Path
+) -> None:
+    both = ("AuthenticationMethods publickey,password", "PasswordAuthentication yes")
+    with sshd(tmp_path / "sshd", *both) as server:
+        server.authorize(client.key())
+        client.configure(f"IdentityFile {client.directory}/key", password=PASSWORD)
+        message = client.refusal(server.name)
+        assert "tried: password (refused); the host accepts: password;" in message
+        assert "Partial publickey" in server.log.read_text()
+
+
 # Host keys
 
 
@@ -449,6 +472,19 @@ def test_a_key_filed_without_a_port_and_one_filed_under_an_alias(
     client.connects(ready.name)
 
 
+def test_a_connection_is_known_by_its_user_and_by_the_key_of_the_host(
+    client: Client, ready: Server, asking: Server
+) -> None:
+    """It is what the ledger goes by. Another user: see the contract of hosts."""
+    asking.authorize(client.directory / "key")
+    identities = []
+    for server in (ready, asking, ready):
+        with client.connected(server.name) as host:
+            identities.append(host.identity)
+    assert identities[0] == identities[2] != identities[1]
+    assert all(local_user() in identity.split() for identity in identities)
+
+
 # Ways through
 
 
@@ -482,6 +518,17 @@ def test_a_jump_host_has_a_user_of_its_own(client: Client, docker_host: DockerHo
         assert host.run(Script("id -un\n", "")).stdout == b"csh-user\n"
     log = docker_host.container.logs().decode()
     assert "Accepted password for fish-user" in log
+
+
+def test_the_user_of_the_settings_is_not_that_of_a_jump_host(client: Client, ready: Server) -> None:
+    client.configure(
+        f"IdentityFile {client.directory}/key",
+        f"Host gate\n  HostName 127.0.0.1\n  Port {ready.port}\n  User somebody-else",
+        f"Host inner\n  HostName 127.0.0.1\n  Port {ready.port}\n  ProxyJump gate",
+        user=local_user(),
+    )
+    message = client.refusal("inner")
+    assert "by way of the jump host gate: login as 'somebody-else' was refused" in message
 
 
 def test_two_jumps_in_a_row(client: Client, ready: Server) -> None:
@@ -540,10 +587,10 @@ def test_a_proxy_command(client: Client, ready: Server) -> None:
 def test_a_proxy_command_that_fails_is_quoted_with_its_last_words(client: Client) -> None:
     client.configure("Host a\n  ProxyCommand sh -c 'echo no way to %h >&2; exit 3'")
     began = time.monotonic()
-    assert client.refusal("a") == (
+    assert client.refusal("a", 60) == (
         "the ProxyCommand \"sh -c 'echo no way to a >&2; exit 3'\" ended with status 3: no way to a"
     )
-    assert time.monotonic() - began < 3.0
+    assert time.monotonic() - began < 20
 
 
 def test_a_proxy_command_that_hangs_is_ended_with_all_its_children(client: Client) -> None:
@@ -602,7 +649,7 @@ def test_a_server_that_never_speaks(client: Client) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         began = time.monotonic()
         message = client.refusal(f"joe@127.0.0.1:{listener.getsockname()[1]}", 0.5)
-    assert time.monotonic() - began < 3.0
+    assert time.monotonic() - began < 10
     assert "accepts connections, but said nothing within 0.5 s" in message
     assert message.startswith("joe@127.0.0.1:")
 
@@ -615,13 +662,13 @@ def test_the_timeout_of_ssh_s_configuration_counts(client: Client) -> None:
 
 def test_an_interrupt_does_not_wait_for_a_silent_server(client: Client) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        host = SshHost(f"127.0.0.1:{listener.getsockname()[1]}", client.settings, 2.0)
+        host = SshHost(f"127.0.0.1:{listener.getsockname()[1]}", client.settings, 60.0)
         timer = threading.Timer(0.2, host.interrupt)
         timer.start()
         began = time.monotonic()
         with pytest.raises(ConnectionFailed, match="interrupted"):
             host.connect()
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 20
         with pytest.raises(ConnectionFailed, match="interrupted"):
             host.connect()
         timer.join()
@@ -743,6 +790,34 @@ def test_a_server_without_sftp_says_so(client: Client, tmp_path: Path) -> None:
             assert host.run(Script("echo still here\n", "")).stdout == b"still here\n"
 
 
+def test_no_more_connect_to_a_server_at_once_than_it_takes(client: Client) -> None:
+    """Each of them may be one too many (MaxStartups): sshd then drops some at random."""
+    client.settings = replace(client.settings, handshakes_at_once=2)
+    with socket.create_server(("127.0.0.1", 0)) as listener, contextlib.ExitStack() as stack:
+        name = f"127.0.0.1:{listener.getsockname()[1]}"
+        threads = [threading.Thread(target=client.refusal, args=(name, 1.0)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+            stack.callback(thread.join)
+        listener.settimeout(0.5)
+        for _ in range(2):
+            stack.enter_context(listener.accept()[0])
+        with pytest.raises(TimeoutError):
+            listener.accept()
+        listener.settimeout(10)
+        for _ in range(2):  # when the first ones have given up
+            stack.enter_context(listener.accept()[0])
+
+
+def test_a_connection_that_is_at_rest_is_heard_of(client: Client, tmp_path: Path) -> None:
+    """Firewalls forget connections in which nothing moves."""
+    with sshd(tmp_path / "sshd", "LogLevel DEBUG") as server:
+        server.authorize(client.key())
+        with_key(client, "ServerAliveInterval 1")
+        with client.connected(server.name):
+            eventually(lambda: "keepalive" in server.log.read_text())
+
+
 def test_more_hosts_at_once_than_a_server_takes_unauthenticated(
     client: Client, tmp_path: Path
 ) -> None:
@@ -803,8 +878,11 @@ def test_a_host_that_freezes_during_a_run_is_given_up(
     with client.connected(name) as host:
         with pytest.raises(ConnectionLost, match=r"not a word from the host for 0\.6 s"):
             host.run(Script("echo frozen; sleep 10\n", ""), lambda _line: freeze(), limit_s=8)
-        with pytest.raises(ConnectionLost):
+        patience.GIVE_UP_AFTER_S = 60  # which `impatient` undoes
+        began = time.monotonic()
+        with pytest.raises(ConnectionLost):  # at once: nobody waits a second time
             host.run(Script("echo never\n", ""))
+        assert time.monotonic() - began < 20
 
 
 def test_a_host_that_froze_between_runs_is_given_up(
@@ -842,12 +920,22 @@ def test_a_long_wait_for_the_hidden_channel_ends(
         ours = host._connection
         assert ours is not None
         channel = ours.transport.open_session()
-        os.kill(pid, 19)
+        gone = (paramiko.SSHException, EOFError, OSError)  # whichever notices first
+        raised: list[BaseException] = []
+
+        def execute() -> None:
+            try:
+                with patience.or_else(ours.close):
+                    channel.exec_command(shlex.join(["true"]))
+            except gone as error:
+                raised.append(error)
+
+        thread = threading.Thread(target=execute)
+        os.kill(pid, signal.SIGSTOP)
         try:
-            began = time.monotonic()
-            gone = (paramiko.SSHException, EOFError, OSError)  # whichever notices first
-            with patience.or_else(ours.close), pytest.raises(gone):
-                channel.exec_command(shlex.join(["true"]))
-            assert time.monotonic() - began < 3.0
+            thread.start()
+            thread.join(10)
+            assert raised
         finally:
-            os.kill(pid, 18)
+            os.kill(pid, signal.SIGCONT)
+            thread.join()

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
+from testbed.bed import BARE
 from testbed.kinds import WITH_OTHER_SHELLS, Kind
 
 from fastrr.errors import CommandFailed, ConnectionLost
-from fastrr.hosts.base import Completed, Host, ask
+from fastrr.hosts.base import Completed, Feed, Host, ask
 from fastrr.shell import Script, script, to_text
 
-SOON_S = 3.0
+SOON_S = 10.0
+"""Far less than what is waited for would take."""
 
 
 def raw(text: str) -> Script:
@@ -124,6 +126,72 @@ def test_a_hearer_s_exception_ends_the_run(host: Host) -> None:
         host.run(raw("echo one; exec sleep 30\n"), refuse)
     assert time.monotonic() - began < SOON_S
     assert host.run(raw("echo still here\n")).stdout == b"still here\n"
+
+
+def test_an_identity_is_that_of_one_account_on_one_machine_and_stays(
+    kind_named: Callable[[str], Kind],
+) -> None:
+    def identity(name: str) -> str:
+        host = kind_named(name).make()
+        host.connect()
+        try:
+            return host.identity
+        finally:
+            host.close()
+
+    names = ("local", "loopback", "bed", BARE, "csh-user", "fish-user")
+    identities = [identity(name) for name in names]
+    assert len(set(identities)) == len(names)
+    assert [identity(name) for name in names] == identities
+
+
+# Input
+
+MUCH = bytes(range(256)) * 20_000
+
+
+def write_much(feed: Feed) -> None:
+    feed.write(MUCH)
+
+
+def test_what_is_written_is_the_command_s_input(any_host: Host) -> None:
+    assert any_host.stream("cat", write_much) == Completed(0, MUCH, b"")
+
+
+def test_a_command_may_end_before_it_has_read_all(host: Host) -> None:
+    completed = host.stream("head -c 3", write_much)
+    assert (completed.status, completed.stdout) == (0, MUCH[:3])
+
+
+def test_what_the_writer_raises_ends_the_command(host: Host) -> None:
+    def write(feed: Feed) -> None:
+        feed.write(MUCH)
+        raise LookupError
+
+    began = time.monotonic()
+    with pytest.raises(LookupError):
+        host.stream("cat; sleep 30", write)
+    assert time.monotonic() - began < SOON_S
+    assert host.run(raw("echo still here\n")).stdout == b"still here\n"
+
+
+# Limits
+
+
+ENDLESS: dict[str, Callable[[Host], object]] = {
+    "run": lambda host: host.run(raw("echo out; sleep 30\n"), limit_s=0.3),
+    "stream": lambda host: host.stream("cat; sleep 30", write_much, limit_s=0.3),
+    "ask": lambda host: ask(host, script("sleep 30\n"), "asking", limit_s=0.3),
+}
+
+
+@pytest.mark.parametrize("way", ENDLESS)
+def test_what_takes_too_long_is_given_up_and_the_host_is_still_good(host: Host, way: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(CommandFailed, match="did not come to an end within 0 s"):
+        ENDLESS[way](host)
+    assert time.monotonic() - began < SOON_S
+    assert host.run(raw("echo still here\n"), limit_s=60).stdout == b"still here\n"
 
 
 # Interrupts, ends
