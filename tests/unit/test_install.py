@@ -475,6 +475,28 @@ def test_what_can_t_be_verified_is_left_out(
         assert names_below(box.home) <= {b"a", b"c\nd"}
 
 
+@gnu_and_busybox
+def test_digests_are_no_numbers(box: Box) -> None:
+    """To awk, what looks like one is: 0e1 is 0e2, and all that is too large for it is the same."""
+    said = ["0e10", "0e10", "1e999", "1e999", "0012"]
+    wanted = ["0e11", "0e10", "1e998", "1e999", "12"]
+    copies = [
+        Copy(f"/source/{n}", f"{box.home}/{n}", 1, 0o644, CopyReason.MISSING)
+        for n in range(len(said))
+    ]
+    digests = {copy.source: wanted[n] for n, copy in enumerate(copies)}
+    held = hold(copies, {Algorithm.XXH128: digests}, frozenset({Algorithm.XXH128}), RUN)
+    held = tuple(h._replace(same_as=None) for h in held)
+    assert prepare(box, held) == {}
+    for h in held:
+        Path(h.path).touch()
+    lines = "".join(f"echo '{number}  ./{n}'\n" for n, number in enumerate(said))
+    (box.bin / "xxhsum").write_text(f"#!/bin/sh\n{lines}")
+    (box.bin / "xxhsum").chmod(0o755)
+    failures = parse_finished(held, box.ask(finish_script(held, KEY))).failures
+    assert failures == dict.fromkeys((0, 2, 4), InstallFailure.DIGEST)
+
+
 def test_many_files_are_verified_by_one_process(one_box: Box) -> None:
     need("xxhsum")
     files = [File(str(one_box.home / f"{n}"), b"%d" % n) for n in range(100)]

@@ -14,6 +14,7 @@ from fastrr import secret
 from fastrr.arguments import parse
 from fastrr.errors import UsageError
 from fastrr.hosts.ssh.target import local_user
+from fastrr.model import SshSettings
 
 
 def test_paths_are_absolute_with_home_and_variables_expanded(
@@ -158,6 +159,12 @@ def test_what_only_looks_like_the_password_stays_for_children() -> None:
     for kept in ("USER=root", "HOME=/root", "OTHER_FASTRR_PASS=root"):
         assert kept in environ
         assert kept in child
+
+
+def test_what_is_passed_about_does_not_show_the_password() -> None:
+    settings = SshSettings(user="alice", password="s3cret")
+    assert "alice" in repr(settings)
+    assert "s3cret" not in f"{settings} {settings!r} {[settings]}"
 
 
 def test_hiding_nothing_touches_nothing() -> None:

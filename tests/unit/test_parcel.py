@@ -246,9 +246,9 @@ def test_what_killed_runs_left_is_removed_a_day_later(box: Box) -> None:
 def test_the_same_content_at_several_places_is_sent_once(box: Box) -> None:
     files = dict.fromkeys((str(box.home / name) for name in ("a/f", "b/c/f", "f")), b"same")
     missing = [str(box.home / name) for name in ("a", "b/c")]
-    finished, completed = deploy(box, files, missing=missing)
+    finished, completed = deploy(box, files, missing=missing, mode=0o755)
     assert (finished.failures, completed.stderr) == ({}, b"")
-    assert_all_there(box, files)
+    assert_all_there(box, files, 0o755)
 
 
 @gnu_and_busybox
@@ -304,6 +304,13 @@ def test_odd_names_go_with_the_others(box: Box) -> None:
     finished, completed = deploy(box, files)
     assert (finished.failures, completed.stderr) == ({}, b"")
     assert_all_there(box, files)
+
+
+@pytest.mark.parametrize(
+    ("mode", "sent"), [(0o644, 0o644), (0o4755, 0o755), (0o2711, 0o711), (0o200, 0o600), (0, 0o400)]
+)
+def test_nothing_is_sent_that_could_be_run_as_somebody_else(mode: int, sent: int) -> None:
+    assert sent_mode(mode) == sent
 
 
 @pytest.mark.parametrize("place", ["two words", "it's", CONTROL])

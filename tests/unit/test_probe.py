@@ -270,6 +270,18 @@ def test_relative_paths_start_in_the_login_directory(box: Box) -> None:
     }
 
 
+def test_what_cd_looks_through_makes_no_difference(box: Box) -> None:
+    """Where CDPATH is set, ``cd d`` may lead elsewhere, and says so."""
+    elsewhere = box.root / "elsewhere" / "d"
+    for directory in (elsewhere, box.home / "d"):
+        directory.mkdir(parents=True)
+        for name in ("a", "b"):
+            (directory / name).write_bytes(b"here" if directory == elsewhere else b"home")
+    box.environment["CDPATH"] = str(elsewhere.parent)
+    found = look(box, {"./d/a": 4, "./d/b": 4}, ["./d"]).files
+    assert [file.digest for file in found] == [digest(b"home")] * 2
+
+
 @gnu_and_busybox
 def test_a_file_that_cannot_be_read_has_no_digest(box: Box) -> None:
     for name in ("one", "locked", "two"):
@@ -651,6 +663,29 @@ def test_unknown_space_is_left_out() -> None:
     plan, _ = plan_of({}, ["/a", "/b"])
     tail = b"== directories\ngood 2\ngood 2\n== space\n/a\n/b\n== df\nFilesystem\nx 1 2 3 4% /\n"
     assert parse_answer(plan, HEAD + tail).facts.space == {}
+
+
+def test_an_answer_about_other_files_is_refused() -> None:
+    plan, _ = plan_of({"/a": 3, "/b": 3})
+    body = HEAD + b"== directories\ngood 1\n== files\n%d 81a4 3 1 1 1 1 \n== followed\n"
+    assert parse_answer(plan, body % 1).files[1].kind is FileKind.FILE
+    for stranger in (2, -1):
+        with pytest.raises(UnreadableAnswer):
+            parse_answer(plan, body % stranger)
+
+
+def test_every_directory_and_every_file_of_an_odd_name_has_an_answer() -> None:
+    plan, _ = plan_of({"/a\nb": 3, "/b\\": 3}, ["/srv"])
+    lines = [b"== directories", b"good 4", b"good 1", b"== followed"]
+    lines += [b"0 ", b"missing", b"1 ", b"missing"]
+    body = HEAD + b"".join(b"%b\n" % line for line in lines)
+    assert parse_answer(plan, body).files == (RemoteFile(FileKind.MISSING),) * 2
+    for line in range(len(lines)):
+        cut = HEAD + b"".join(b"%b\n" % x for n, x in enumerate(lines) if n != line)
+        with pytest.raises(UnreadableAnswer):
+            parse_answer(plan, cut)
+    with pytest.raises(UnreadableAnswer):  # both lines of a file
+        parse_answer(plan, HEAD + b"".join(b"%b\n" % line for line in lines[:-2]))
 
 
 @pytest.mark.parametrize(

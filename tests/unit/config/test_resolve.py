@@ -420,16 +420,28 @@ def test_a_template_adds_to_what_its_host_has_already(directory: Path) -> None:
         component(host="g", **template),
         component(host="i", **template),
         component(host="i", **others),
+        component(host="j", **template),
     )
-    (first, second, third) = deployment.hosts
+    first, second, third, fourth = deployment.hosts
     assert {target.destination for target in first.files} == {"/base/x"}
     assert set(first.directories) == {"/base", "/base/made", "/base/logs"}
+    assert fourth._replace(host="h", components=first.components) == first
     for plan in (second, third):
         assert {(target.source, target.destination) for target in plan.files} == {
             (f"{directory}/a", "/base/x"),
             (f"{directory}/b", "/other/y"),
         }
         assert set(plan.directories) == {*first.directories, "/other", "/other/more"}
+
+
+@pytest.mark.parametrize(
+    "change", [{"base_dir": "/more"}, {"base_dir": None}, {"dirs": ["more"]}, {"files": {"b": "y"}}]
+)
+def test_a_template_that_was_changed_is_another(directory: Path, change: dict[str, object]) -> None:
+    template: dict[str, object] = {"files": {"a": "x"}, "dirs": ["logs"]}
+    changed = component(**{"host": "g", **template, **change})
+    _, plan = resolve(directory, component(**template), changed).hosts
+    assert plan == host_plan(directory, changed)
 
 
 def test_two_sources_for_one_destination_in_a_temporary_base_dir(directory: Path) -> None:
