@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -78,32 +77,61 @@ def remembered(ledger: Path, *paths: Path) -> set[str]:
     return {Path(path).name for path in Ledger(str(ledger)).local(map(str, paths))}
 
 
+def set_clock(monkeypatch: pytest.MonkeyPatch, path: Path, seconds: float) -> None:
+    """Have it be so many seconds after a file was last touched."""
+    now_ns = path.stat().st_ctime_ns + int(seconds * 1e9)
+    monkeypatch.setattr("fastrr.localfiles.time.time_ns", lambda: now_ns)
+
+
 def test_digests_are_remembered_of_files_that_were_at_rest_when_they_were_read(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long the run lasts after that: a change in the same tick would go unseen."""
     if Mounts().file_system_of(str(tmp_path / "f")) not in TRUSTED_FILE_SYSTEMS:
         pytest.skip("the tests' directory is on a file system that is not trusted")
     old, new = tmp_path / "old", tmp_path / "new"
     ledger = tmp_path / "ledger"
-    old.write_text("old")
-    time.sleep(AT_REST_S + 0.1)
-    new.write_text("new")
+    for path in (old, new):
+        path.write_text(path.name)
     os.utime(new, (1, 1))
     with opened(old, new, ledger=str(ledger)) as files:
-        files.collect(SHA1, [str(old), str(new)], nothing)
-        time.sleep(AT_REST_S + 0.1)
+        set_clock(monkeypatch, old, AT_REST_S + 0.1)
+        files.collect(SHA1, [str(old)], nothing)
+        set_clock(monkeypatch, new, AT_REST_S - 0.1)
+        files.collect(SHA1, [str(new)], nothing)
+        set_clock(monkeypatch, new, 3600)
     assert remembered(ledger, old, new) == {"old"}
     with opened(old, new, ledger=str(ledger)) as files:
         files.collect(SHA1, [str(old), str(new)], nothing)
     assert remembered(ledger, old, new) == {"old", "new"}
 
 
-def test_only_sha1_is_remembered(tmp_path: Path) -> None:
+def test_a_file_is_at_rest_before_it_is_read_not_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large one takes long: a change just after the reading began would go unseen."""
+    if Mounts().file_system_of(str(tmp_path / "f")) not in TRUSTED_FILE_SYSTEMS:
+        pytest.skip("the tests' directory is on a file system that is not trusted")
+    path, ledger = tmp_path / "file", tmp_path / "ledger"
+    path.write_text("x")
+    real = digests_module.digest
+
+    def slow(*arguments: Any) -> tuple[str, Signature]:
+        set_clock(monkeypatch, path, 3600)
+        return real(*arguments)
+
+    set_clock(monkeypatch, path, AT_REST_S - 0.1)
+    monkeypatch.setattr("fastrr.localfiles.digest", slow)
+    with opened(path, ledger=str(ledger)) as files:
+        files.collect(SHA1, [str(path)], nothing)
+    assert remembered(ledger, path) == set()
+
+
+def test_only_sha1_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """GMAC's key is new in each run, and XXH128 is for copies."""
     path, ledger = tmp_path / "file", tmp_path / "ledger"
     path.write_text("x")
-    time.sleep(AT_REST_S + 0.1)
+    set_clock(monkeypatch, path, 3600)
     for algorithm in (Algorithm.GMAC, Algorithm.XXH128):
         with opened(path, ledger=str(ledger)) as files:
             files.collect(algorithm, [str(path)], nothing)

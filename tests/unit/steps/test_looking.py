@@ -247,9 +247,15 @@ def test_rehash_believes_no_listing(remembered: Stand) -> None:
 def test_always_copy_believes_nothing(remembered: Stand) -> None:
     alter(remembered.there / "f", "wrong")
     lie(remembered)
-    lie_of_all(remembered)
     assert remembered.deploy(always_copy=True) == (2, 0)
     assert (remembered.there / "f").read_text() == "right"
+
+
+def test_always_copy_believes_no_listing(remembered: Stand) -> None:
+    alter(remembered.source("f"), "newer")
+    lie_of_all(remembered)
+    assert remembered.deploy(always_copy=True) == (2, 0)
+    assert (remembered.there / "f").read_text() == "newer"
 
 
 def test_always_copy_follows_links(stand: Stand) -> None:
