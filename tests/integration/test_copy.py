@@ -198,6 +198,21 @@ def test_a_symbolic_link_is_followed(controller: Controller, host: TestHost) -> 
     assert host.sh("readlink work/f; cat store/f") == "../store/f\nnew content"
 
 
+def test_two_files_for_one_reached_by_a_link_are_refused_before_anything_changes(
+    controller: Controller, host: TestHost
+) -> None:
+    host.sh("mkdir work && cd work && printf old >real && ln -s real link && printf x >other")
+    for name in ("one", "two", "new"):
+        controller.write(name, name)
+    result = deploy(controller, {"one": "real", "two": "link", "new": "other"})
+    assert result.status == 3
+    assert re.search(r"work/real should be a copy of both .*/one and .*/two", result.stderr)
+    assert host.sh("cd work && cat real other && readlink link") == "oldxreal\n"
+    # One file may well have two names.
+    assert deploy(controller, {"one": "real", "./one": "link"}).status == 0
+    assert host.sh("cd work && cat real && readlink link") == "onereal\n"
+
+
 def test_an_unwritable_directory_is_named_before_anything_changes(
     controller: Controller, hosts: list[TestHost]
 ) -> None:
