@@ -88,7 +88,7 @@ def nothing_left() -> Iterator[None]:
     """No thread, no child and no descriptor outlives a test."""
     threads, files = set(threading.enumerate()), open_files()
     yield
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + 10
     while left := (set(threading.enumerate()) - threads) | (open_files() - files):
         assert time.monotonic() < deadline, left
         time.sleep(0.01)

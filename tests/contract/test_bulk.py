@@ -286,7 +286,7 @@ def test_a_password_is_no_answer_to_other_questions(
     )
     began = time.monotonic()
     assert_done_without(client, "inner", caplog)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
 
 
 def test_two_jumps_in_a_row(client: Client, ready: Server) -> None:
@@ -600,7 +600,7 @@ def test_an_interrupt_ends_it(client: Client, docker_host: DockerHost, temporary
         with pytest.raises(ConnectionLost, match="interrupted"):
             bulk(host, "sleep 60", lambda feed: feed.write(bytes(50_000_000)))
         timer.join()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30
         assert host._bulk is None
     assert second_connections() == []
 
@@ -608,20 +608,18 @@ def test_an_interrupt_ends_it(client: Client, docker_host: DockerHost, temporary
 def test_a_transfer_that_is_stuck_can_be_ended_and_the_connection_is_still_good(
     host: SshHost,
 ) -> None:
-    calls = 0
+    timers: list[threading.Timer] = []
 
     def write(feed: Feed) -> None:
-        nonlocal calls
-        calls += 1
-        if calls > 1:
+        if timers:
             raise Stop
+        timers.append(threading.Timer(0.5, host.end_transfer))
+        timers[0].start()
         feed.write(bytes(50_000_000))
 
-    timer = threading.Timer(0.5, host.end_transfer)
-    timer.start()
     with pytest.raises(Stop):
         host.stream("sleep 60", write, bulk=True)
-    timer.join()
+    timers[0].join()
     host.end_transfer()  # there is none any more
     assert bulk(host).stdout == DATA
 
@@ -860,9 +858,9 @@ def test_the_command_is_interrupted_meanwhile(run: Run, by: signal.Signals) -> N
     )
     began = time.monotonic()
     process.send_signal(by)
-    output = process.communicate(timeout=30)[0]
+    output = process.communicate(timeout=50)[0]
     assert process.returncode == 130, output
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert run.temporary == []
     assert subprocess.run(["pgrep", "-f", "sleep 61[.]5"], check=False).returncode == 1
     assert not run.host.exists("work/big")

@@ -282,8 +282,8 @@ def test_an_interrupt_ends_a_transfer(transport: Transport, own_place: Place) ->
 def test_a_frozen_host_is_given_up(
     transport: Transport, own_place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "SIGN_OF_LIFE_AFTER_S", 0.2)
-    monkeypatch.setattr(patience, "GIVE_UP_AFTER_S", 0.5)
+    monkeypatch.setattr(patience, "SIGN_OF_LIFE_AFTER_S", 1.0)
+    monkeypatch.setattr(patience, "GIVE_UP_AFTER_S", 2.0)
     items = own_place.items([os.urandom(20_000_000), b"two", b"three"])
     with contextlib.ExitStack() as stack:
         frozen = False
@@ -291,6 +291,7 @@ def test_a_frozen_host_is_given_up(
         def freeze(_count: int) -> None:
             nonlocal frozen
             if not frozen:
+                monkeypatch.setattr(patience, "GIVE_UP_AFTER_S", 0.5)
                 stack.enter_context(own_place.behind.frozen())
                 frozen = True
 
