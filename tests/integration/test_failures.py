@@ -108,7 +108,7 @@ def test_an_unusable_socket_directory_is_found_in_check(
 
 
 def interrupted(
-    controller: Controller, due: Callable[[str], bool], signal_number: int
+    controller: Controller, due: Callable[[str], bool], signal_number: int, within_s: float = 20
 ) -> tuple[int, str]:
     """Run fastrr, send it a signal when ``due``, told its log, says so; return status and log."""
     log = controller.directory / "stderr"
@@ -125,7 +125,10 @@ def interrupted(
             assert process.poll() is None, log.read_text()
             time.sleep(0.01)
         process.send_signal(signal_number)
-        status = process.wait(20)
+        try:
+            status = process.wait(within_s)
+        finally:
+            process.kill()
     return status, log.read_text()
 
 
@@ -158,7 +161,8 @@ def test_an_interrupt_while_watching_leaves_components_running(
 ) -> None:
     controller.write("f", "x")
     controller.config(TWO_HOSTS.replace("start_index=1", "start_index=1, wait=True"))
-    status, log = interrupted(controller, lambda log: "start 1: " in log, signal.SIGINT)
+    # Workers that have not heard of it are given ten seconds, then killed.
+    status, log = interrupted(controller, lambda log: "start 1: " in log, signal.SIGINT, 6)
     assert status == 130, log
     for host in hosts:
         assert host.run(f"kill -0 {host.state('main', 'pid').strip()}").status == 0
