@@ -153,6 +153,33 @@ def test_a_dead_session_whose_process_id_is_anothers_is_wiped(box: Box) -> None:
     assert box.sessions() == []
 
 
+def program(box: Box, name: str, session: str) -> subprocess.Popen[bytes]:
+    """Run what is a component's launcher and program in one, and does not end with its session."""
+    directory = box.home / "state" / name
+    directory.mkdir(parents=True)
+    launcher = directory / "launch.sh"
+    launcher.write_text("trap '' HUP\nread -r line\n")
+    process = subprocess.Popen(["sh", launcher], env=box.environment, stdin=subprocess.PIPE)
+    for file in ("launcher", "pid"):
+        (directory / file).write_text(f"{process.pid}\n")
+    (directory / "session").write_text(f"{session}\n")
+    return process
+
+
+def test_programs_of_that_session_and_no_other_are_waited_for(box: Box) -> None:
+    # Where sleep takes whole seconds only there are ten pauses; and these are short ones.
+    (box.bin / "sleep").write_text('#!/bin/sh\n[ "$1" = 1 ]\n')
+    (box.bin / "sleep").chmod(0o755)
+    session, other = "99999998.ours", "99999999.theirs"
+    with program(box, "a b", session) as ours, program(box, "theirs", other) as theirs:
+        state = str(box.home / "state")
+        assert stop(box, session, directory=state) == StopAnswer((), (("a b", ours.pid),))
+        for process in (ours, theirs):
+            assert process.poll() is None
+            process.communicate(b"\n")
+        assert stop(box, session, other, directory=state) == StopAnswer()
+
+
 def test_what_does_not_end_is_told() -> None:
     body = b"alive 12.my session No  luck \nprogram 77 two words\x0c\n\n"
     assert parse_stopped(body) == StopAnswer(("12.my session No  luck",), (("two words\x0c", 77),))

@@ -10,6 +10,7 @@ from testbed.shells import Box
 
 from fastrr.shell import (
     SHELL_COMMAND,
+    fits_a_line,
     here_document,
     is_plain,
     join,
@@ -125,6 +126,15 @@ def test_a_here_document_may_hold_its_own_end_mark() -> None:
     )
 
 
+@pytest.mark.parametrize("garbled", ["\n", "\r", "\\"])
+def test_what_tools_that_work_by_lines_do_not_give_back_fits_no_line(garbled: str) -> None:
+    assert [fits_a_line(f"{a}{garbled}{b}") for a in ("", "a") for b in ("", "b")] == [False] * 4
+
+
+def test_all_other_characters_fit_a_line() -> None:
+    assert fits_a_line("".join(map(chr, {*range(1, 256)} - {*b"\n\r\\"})) + "\u2028\udcff")
+
+
 def test_the_frame_is_one_compound_command() -> None:
     assert script("ls\n", nonce="n1").text == (
         "{\n"
@@ -166,7 +176,8 @@ def test_two_scripts_have_different_marks() -> None:
 )
 def test_noise_around_an_answer_is_no_part_of_it(printed: bytes, body: bytes) -> None:
     asked = script("true\n", nonce="n1")
-    output = b"motd\n@fastrr n1\n@fastrr n1 begin\n" + printed + b"\n@fastrr n1 end 7\nbye\n"
+    noise = b"motd\n@fastrr n0 begin\n\n@fastrr n0 end 0\n@fastrr n1\nto begin\n"
+    output = noise + b"@fastrr n1 begin\n" + printed + b"\n@fastrr n1 end 7\n" + noise
     assert asked.body_of(output) == (body, 7)
 
 
