@@ -74,7 +74,7 @@ def test_a_session_that_does_not_end_is_an_error(stand: Stand) -> None:
 
 
 def test_a_program_that_ignores_the_hangup_is_told_and_left_alone(stand: Stand) -> None:
-    stand.component("it's stubborn", "trap '' HUP TERM\nwhile :; do sleep 0.05; done")
+    stand.component("it's stubborn", "trap '' HUP TERM\nexec sleep 60")
     stand.component("meek", UNTIL_THE_END)
     stubborn, meek = started(checked(stand))
     stand.plan = stand.plan._replace(components=stand.plan.components[1:])
@@ -95,7 +95,7 @@ def test_a_program_that_ignores_the_hangup_is_told_and_left_alone(stand: Stand) 
 
 
 def test_when_earlier_sessions_have_ended_so_have_their_programs(stand: Stand) -> None:
-    stand.component("slow", "trap 'sleep 0.3; exit 7' HUP\nwhile :; do sleep 0.02; done")
+    stand.component("slow", "trap 'sleep 0.3; exit 7' HUP\nsleep 60 & wait")
     (slow,) = started(checked(stand))
     run = checked(stand)
     run.end_sessions()
