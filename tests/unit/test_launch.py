@@ -59,6 +59,8 @@ AWKWARD = (
     "x" * 100_000,
 )
 
+FOR_A_MINUTE = "while [ $((n += 1)) -lt 1000 ];"
+
 REPORT = f"""#!{sys.executable} -IS
 import json, os, resource, sys
 said = {{
@@ -370,7 +372,7 @@ def test_what_a_program_prints_is_in_its_own_log(box: Box) -> None:
 
 
 def test_logs_stay_with_their_components_from_stage_to_stage_and_run_to_run(one_box: Box) -> None:
-    path = program(one_box, "speak", '#!/bin/sh\nwhile :; do echo "$1"; sleep 0.05; done\n')
+    path = program(one_box, "speak", f'#!/bin/sh\n{FOR_A_MINUTE} do echo "$1"; sleep 0.05; done\n')
     run = Run(one_box)
 
     def in_log(name: str, word: str) -> bool:
@@ -448,7 +450,9 @@ def test_what_takes_too_long_is_late(one_box: Box) -> None:
 
 def test_quitting_the_session_ends_programs_and_is_recorded(box: Box) -> None:
     run = Run(box)
-    path = program(box, "careful", "#!/bin/sh\ntrap 'exit 7' HUP\nwhile :; do sleep 0.05; done\n")
+    path = program(
+        box, "careful", f"#!/bin/sh\ntrap 'exit 7' HUP\n{FOR_A_MINUTE} do sleep 0.05; done\n"
+    )
     first, second = run.start(component("plain"), component("careful", path, ())).components
     assert isinstance(first, Started)
     assert isinstance(second, Started)
