@@ -360,6 +360,17 @@ def test_a_script_without_a_shebang_is_started_like_any_other(box: Box) -> None:
     assert path.encode() in Path(f"/proc/{started.pid}/cmdline").read_bytes()
 
 
+def test_what_goes_on_looking_like_its_launcher_is_started_after_a_while(one_box: Box) -> None:
+    # Only whole seconds can be slept, and these take no time.
+    program(one_box, "../bin/sleep", '#!/bin/sh\n[ "$1" = 1 ]\n')
+    run = Run(one_box)
+    launcher_of_it = os.path.join(run.launch(component("one")).state, "launch.sh")
+    alike = component("one", "/bin/sh", ["-c", "/bin/sleep 60; :", launcher_of_it])
+    (started,) = run.start(alike).components
+    (one_box.bin / "sleep").unlink()
+    assert isinstance(started, Started)
+
+
 def test_what_a_program_prints_is_in_its_own_log(box: Box) -> None:
     run = Run(box)
     path = program(box, "speak", "#!/bin/sh\necho 'says grüße' \"$1\"\n")

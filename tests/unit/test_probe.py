@@ -9,7 +9,7 @@ from hashlib import sha1
 from pathlib import Path
 
 import pytest
-from testbed.shells import Box, gnu_and_busybox
+from testbed.shells import Box, eventually, gnu_and_busybox
 
 from fastrr.model import (
     FileKind,
@@ -422,6 +422,7 @@ def test_tools_that_are_not_there_are_told(box: Box) -> None:
 def test_sessions_are_listed(some_box: Box) -> None:
     for name in ("runner", "runner 2"):
         some_box.screen("-dmS", name, "sleep", "60")
+    eventually(lambda: len(some_box.sessions()) == 2)
     assert sorted(look(some_box).facts.sessions) == sorted(some_box.sessions())
     assert len(some_box.sessions()) == 2
 

@@ -14,7 +14,7 @@ from testbed.stand import NAME, Run, Stand
 
 from fastrr.errors import CommandFailed
 from fastrr.launch import NotStarted, Started
-from fastrr.model import ComponentPlan, FreshBase
+from fastrr.model import ComponentPlan, FileTarget, FreshBase
 from fastrr.steps import starting
 
 UNTIL_THE_END = "exec sleep 60"
@@ -115,12 +115,15 @@ def test_only_the_stage_that_was_asked_for_is_started(stand: Stand) -> None:
 
 def test_each_temporary_base_dir_is_its_components_own(stand: Stand) -> None:
     names = ("one", "other")
+    for name in names:
+        stand.wants(name, name)
+    copies = "pwd >$0.new; cat f >>$0.new; mv $0.new $0; sleep 60"
     stand.plan = stand.plan._replace(
         components=tuple(
-            ComponentPlan(name, NAME, "/bin/sh", ("-c", f"pwd >{name}; sleep 60"), None, 1)
-            for name in names
+            ComponentPlan(name, NAME, "/bin/sh", ("-c", copies, name), None, 1) for name in names
         ),
-        fresh=tuple(FreshBase(name) for name in names),
+        files=(),
+        fresh=tuple(FreshBase(name, (FileTarget(str(stand.source(name)), "f"),)) for name in names),
     )
     run = stand.run()
     assert run.check().problems == ()
@@ -131,9 +134,8 @@ def test_each_temporary_base_dir_is_its_components_own(stand: Stand) -> None:
     assert len(made) == len(names)
     eventually(lambda: all(any((path / name).exists() for path in made) for name in names))
     for path in made:
-        (name,) = (file.name for file in path.iterdir())
-        eventually(lambda path=path, name=name: (path / name).read_text() == f"{path}\n")  # type: ignore[misc]
-        path.chmod(0o700)
+        (name,) = {file.name for file in path.iterdir()} - {"f"}
+        assert (path / name).read_text() == f"{path}\n{name}"
 
 
 def test_windows_of_ended_programs_go_where_that_is_wanted(stand: Stand) -> None:
