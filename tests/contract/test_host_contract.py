@@ -123,7 +123,7 @@ def test_a_hearer_s_exception_ends_the_run(host: Host) -> None:
 
     began = time.monotonic()
     with pytest.raises(LookupError, match="one"):
-        host.run(raw("echo one; exec sleep 30\n"), refuse)
+        host.run(raw("echo one; exec sleep 15\n"), refuse)
     assert time.monotonic() - began < SOON_S
     assert host.run(raw("echo still here\n")).stdout == b"still here\n"
 
@@ -170,7 +170,7 @@ def test_what_the_writer_raises_ends_the_command(host: Host) -> None:
 
     began = time.monotonic()
     with pytest.raises(LookupError):
-        host.stream("cat; sleep 30", write)
+        host.stream("cat; sleep 15", write)
     assert time.monotonic() - began < SOON_S
     assert host.run(raw("echo still here\n")).stdout == b"still here\n"
 
@@ -179,9 +179,9 @@ def test_what_the_writer_raises_ends_the_command(host: Host) -> None:
 
 
 ENDLESS: dict[str, Callable[[Host], object]] = {
-    "run": lambda host: host.run(raw("echo out; sleep 30\n"), limit_s=0.3),
-    "stream": lambda host: host.stream("cat; sleep 30", write_much, limit_s=0.3),
-    "ask": lambda host: ask(host, script("sleep 30\n"), "asking", limit_s=0.3),
+    "run": lambda host: host.run(raw("echo out; sleep 15\n"), limit_s=0.3),
+    "stream": lambda host: host.stream("cat; sleep 15", write_much, limit_s=0.3),
+    "ask": lambda host: ask(host, script("sleep 15\n"), "asking", limit_s=0.3),
 }
 
 
@@ -204,7 +204,7 @@ def test_an_interrupt_ends_a_run_soon_and_all_after_it(own_host: Host) -> None:
     timer.start()
     began = time.monotonic()
     with pytest.raises(ConnectionLost, match="interrupted"):
-        own_host.run(raw("sleep 30; echo never\n"))
+        own_host.run(raw("sleep 15; echo never\n"))
     assert time.monotonic() - began < SOON_S
     with pytest.raises(ConnectionLost, match="interrupted"):
         own_host.run(raw("echo never\n"))
@@ -227,7 +227,7 @@ def test_close_before_connect_is_no_error(kind: Kind) -> None:
 def test_a_connection_that_breaks_ends_the_run(own_host: Host) -> None:
     began = time.monotonic()
     with pytest.raises(ConnectionLost, match="the connection was lost: the host closed it"):
-        own_host.run(raw("kill -KILL $PPID; sleep 30\n"))
+        own_host.run(raw("kill -KILL $PPID; sleep 15\n"))
     with pytest.raises(ConnectionLost):
         own_host.run(raw("echo never\n"))
     with pytest.raises(ConnectionLost):
