@@ -70,7 +70,8 @@ def _explain(error: Exception) -> int:
 
 def _run(options: Options, handler: LogHandler) -> int:
     deployment = load(options)
-    on_terminal = sys.stderr.isatty() and not options.no_progress
+    # It is None where it was closed before Python began (`2>&-`).
+    on_terminal = sys.stderr is not None and sys.stderr.isatty() and not options.no_progress
     display = TerminalDisplay() if on_terminal else PlainDisplay()
     handler.display = display if isinstance(display, TerminalDisplay) else None
     settings = RunSettings(

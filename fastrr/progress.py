@@ -138,6 +138,8 @@ class LogHandler(logging.Handler):
         self.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
+        if sys.stderr is None:  # it was closed before Python began
+            return
         line = self.format(record)
         # A run is not to fail because nobody reads what it says, or because a name is not UTF-8.
         with contextlib.suppress(OSError, ValueError):
