@@ -13,6 +13,7 @@ assert stand.ended() == {"main": 3}
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import stat
@@ -264,9 +265,10 @@ class Stand:
 
     # What came of it
 
-    def logged(self) -> list[str]:
-        """What a person was told."""
-        return [event.message for event in self.events if isinstance(event, Logged)]
+    def logged(self, level: int = logging.INFO) -> list[str]:
+        """What a person was told who wants to know of this much."""
+        told = [event for event in self.events if isinstance(event, Logged)]
+        return [event.message for event in told if event.level >= level]
 
     def ended(self) -> dict[str, int | None]:
         """The exit statuses of components whose end was told."""

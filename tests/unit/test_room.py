@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 
 import pytest
 
@@ -27,28 +27,49 @@ def test_no_more_than_there_is_room_for() -> None:
             with lock:
                 inside -= count
 
-    with ThreadPoolExecutor(20) as threads:
-        list(threads.map(take, [1, 2, 3, 4, 5, 6] * 10))
+    threads = [Thread(target=take, args=(count,), daemon=True) for count in [1, 2, 3, 4, 5, 6] * 4]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive(), "nobody makes room for it"
     assert 6 <= most <= 10
     assert inside == 0
 
 
 def test_who_needs_more_than_there_is_gets_it_alone() -> None:
     room, never = Room(10), threading.Event()
-    with room.for_files(1000, never):
-        waiting = threading.Thread(target=lambda: room.for_files(1, never).__enter__())
-        waiting.start()
-        waiting.join(0.3)
-        assert waiting.is_alive()
-    waiting.join(5)
-    assert not waiting.is_alive()
+    inside, leave, after = threading.Event(), threading.Event(), threading.Event()
+
+    def take_much() -> None:
+        with room.for_files(1000, never):
+            inside.set()
+            leave.wait(20)
+
+    def take_one() -> None:
+        with room.for_files(1, never):
+            after.set()
+
+    Thread(target=take_much, daemon=True).start()
+    assert inside.wait(10)
+    Thread(target=take_one, daemon=True).start()
+    assert not after.wait(0.3)
+    leave.set()
+    assert after.wait(10)
 
 
 def test_who_waits_can_be_cancelled() -> None:
-    room, cancelled = Room(1), threading.Event()
-    with room.for_files(1, threading.Event()):
-        threading.Timer(0.1, cancelled.set).start()
+    room, cancelled, told = Room(1), threading.Event(), threading.Event()
+
+    def take() -> None:
         with pytest.raises(Interrupted), room.for_files(1, cancelled):
             pass
+        told.set()
+
+    with room.for_files(1, threading.Event()):
+        Thread(target=take, daemon=True).start()
+        assert not told.wait(0.1)
+        cancelled.set()
+        assert told.wait(10)
     with room.for_files(1, cancelled):  # what there is room for needs no waiting
         pass

@@ -27,7 +27,7 @@ def names(answers: tuple[Started | NotStarted, ...]) -> list[str]:
     return [one.component for one in answers]
 
 
-UNTIL_THE_END = "exec sleep 60"
+UNTIL_THE_END = "exec sleep 20"
 
 
 # Sessions
