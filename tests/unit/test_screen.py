@@ -97,10 +97,10 @@ def stop(box: Box, *sessions: str, directory: str = "/no/where") -> StopAnswer:
     return parse_stopped(box.ask(stop_script(sessions, directory)))
 
 
-def test_exactly_the_named_session_ends(box: Box) -> None:
-    sessions = start(box, "rr_1", "rr_10", "rr")
-    assert stop(box, sessions["rr_1"]) == StopAnswer()
-    assert sorted(box.sessions()) == sorted((sessions["rr_10"], sessions["rr"]))
+def test_exactly_the_named_session_ends(some_box: Box) -> None:
+    sessions = start(some_box, "rr_1", "rr_10", "rr")
+    assert stop(some_box, sessions["rr_1"]) == StopAnswer()
+    assert sorted(some_box.sessions()) == sorted((sessions["rr_10"], sessions["rr"]))
 
 
 def test_sessions_of_any_name_end(box: Box) -> None:
@@ -109,17 +109,17 @@ def test_sessions_of_any_name_end(box: Box) -> None:
     assert box.sessions() == []
 
 
-def test_two_sessions_of_one_name_end_both(box: Box) -> None:
-    start(box, "same")
-    box.screen("-dmS", "same", "sleep", "60")
-    eventually(lambda: len(box.sessions()) == 2)
-    assert stop(box, *box.sessions()) == StopAnswer()
-    assert box.sessions() == []
+def test_two_sessions_of_one_name_end_both(some_box: Box) -> None:
+    start(some_box, "same")
+    some_box.screen("-dmS", "same", "sleep", "60")
+    eventually(lambda: len(some_box.sessions()) == 2)
+    assert stop(some_box, *some_box.sessions()) == StopAnswer()
+    assert some_box.sessions() == []
 
 
-def test_nothing_to_stop_is_fine(box: Box) -> None:
-    assert stop(box) == StopAnswer()
-    assert stop(box, "999999999.gone") == StopAnswer()
+def test_nothing_to_stop_is_fine(some_box: Box) -> None:
+    assert stop(some_box) == StopAnswer()
+    assert stop(some_box, "999999999.gone") == StopAnswer()
 
 
 def kill_screen(box: Box, session: str) -> None:
@@ -130,27 +130,27 @@ def kill_screen(box: Box, session: str) -> None:
     eventually(lambda: not box.processes())
 
 
-def test_what_a_dead_session_left_is_wiped(box: Box) -> None:
-    session = start(box, "dead")["dead"]
-    kill_screen(box, session)
-    assert box.sessions() == [session]
-    assert stop(box, session) == StopAnswer()
-    assert box.sessions() == []
+def test_what_a_dead_session_left_is_wiped(some_box: Box) -> None:
+    session = start(some_box, "dead")["dead"]
+    kill_screen(some_box, session)
+    assert some_box.sessions() == [session]
+    assert stop(some_box, session) == StopAnswer()
+    assert some_box.sessions() == []
 
 
-def test_a_dead_session_whose_process_id_is_anothers_is_wiped(box: Box) -> None:
-    session = start(box, "dead")["dead"]
-    kill_screen(box, session)
-    sockets = Path(box.environment["SCREENDIR"])
+def test_a_dead_session_whose_process_id_is_anothers_is_wiped(some_box: Box) -> None:
+    session = start(some_box, "dead")["dead"]
+    kill_screen(some_box, session)
+    sockets = Path(some_box.environment["SCREENDIR"])
     with subprocess.Popen(["sleep", "60"]) as other:
         try:
             (sockets / session).rename(sockets / f"{other.pid}.dead")
-            assert box.sessions() == [f"{other.pid}.dead"]
-            assert stop(box, f"{other.pid}.dead") == StopAnswer()
+            assert some_box.sessions() == [f"{other.pid}.dead"]
+            assert stop(some_box, f"{other.pid}.dead") == StopAnswer()
             assert other.poll() is None
         finally:
             other.kill()
-    assert box.sessions() == []
+    assert some_box.sessions() == []
 
 
 def program(box: Box, name: str, session: str) -> subprocess.Popen[bytes]:
