@@ -109,6 +109,14 @@ def test_the_earlier_session(lone_controller: Controller, option: str) -> None:
     assert (before == after) == bool(option)
 
 
+def test_copy_only_starts_nothing(lone_controller: Controller) -> None:
+    lone_controller.config(HOST.format("localhost"))
+    result = lone_controller.fastrr("--copy-only")
+    assert result.status == 0, result
+    assert re.search(r"^localhost .* 0 +\S+$", result.stdout, re.MULTILINE), result
+    assert lone_controller.local_sessions() == []
+
+
 # Where the output goes
 
 

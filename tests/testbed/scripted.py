@@ -106,6 +106,31 @@ def deployment(*components: ComponentPlan, sources: Sequence[Path] = ()) -> Depl
     )
 
 
+PLANS = deployment(
+    *(component(host, f"{host}1", 1, wait=host == "a") for host in "abc"),
+    *(component(host, f"{host}2", 2) for host in "ab"),
+)
+"""Three hosts, two stages; one component is waited for."""
+
+ALL = {
+    "Check": "abc",
+    "Decide": "abc",
+    "EndSessions": "abc",
+    "CopyFiles": "abc",
+    "StartStage 1": "abc",
+    "StartStage 2": "ab",
+    "Watch": "a",
+    "Glance": "abc",
+}
+"""Which hosts are asked what in a run where all goes well."""
+
+
+def until(last: str, **others: str) -> dict[str, str]:
+    """The steps of a run that goes well as far as ``last``, then asks others."""
+    names = list(ALL)
+    return {name: ALL[name] for name in names[: names.index(last) + 1]} | others
+
+
 @dataclass
 class Run:
     """What was asked of hosts, what was told, and what came of it."""
@@ -126,6 +151,11 @@ class Run:
     def requests(self) -> dict[str, Any]:
         """By ``HOST REQUEST``."""
         return {event.what: event.request for event in self.events if isinstance(event, Asked)}
+
+
+def failed(run: Run) -> dict[str, list[str]]:
+    """What the table says of the hosts that failed."""
+    return {row.host: row.failures for row in run.report.hosts.values() if row.failures}
 
 
 def conduct(
