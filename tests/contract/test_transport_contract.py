@@ -19,7 +19,7 @@ from fastrr.errors import HostError
 from fastrr.hosts.base import Host
 from fastrr.hosts.ssh import patience
 from fastrr.shell import Script
-from fastrr.transports import Item, RsyncTransport, SftpTransport, StreamTransport, Transport
+from fastrr.transports import Basis, Item, RsyncTransport, SftpTransport, StreamTransport, Transport
 
 TRANSPORTS: dict[str, Callable[[], Transport]] = {
     "sftp": SftpTransport,
@@ -160,6 +160,43 @@ def test_nobody_else_can_read_what_is_not_in_place_yet(transport: Transport, pla
     transport.send(place.host, items, nothing)
     modes = place.behind.sh(f"stat -c %a {place.directory}/*").split()
     assert modes == ["600", "600"]
+
+
+def test_permissions_are_those_asked_for_whatever_the_umask(
+    transport: Transport, place: Place
+) -> None:
+    """Of a transport that sets them; others let nobody else read it."""
+    modes = (0o600, 0o640, 0o664, 0o775, 0o777)
+    items = [
+        item._replace(mode=mode)
+        for item, mode in zip(place.items([b"x"] * len(modes)), modes, strict=True)
+    ]
+    assert transport.send(place.host, items, nothing) == {}
+    names = shlex.join(item.destination for item in items)
+    found = [int(mode, 8) for mode in place.behind.sh(f"stat -c %a {names}").split()]
+    assert found == (list(modes) if transport.sets_modes else [0o600] * len(modes))
+
+
+def test_what_arrives_is_dated_now(transport: Transport, place: Place) -> None:
+    """Whenever its source was written."""
+    items = place.items([b"x"])
+    os.utime(items[0].source, (1, 1))
+    assert transport.send(place.host, items, nothing) == {}
+    now, date = place.behind.sh(f"date +%s; stat -c %Y '{items[0].destination}'").split()
+    assert int(now) - int(date) < 600
+
+
+def test_the_file_to_be_replaced_is_left_as_it_is(transport: Transport, place: Place) -> None:
+    """However much it looks like the new one: it has the same size and date."""
+    item = place.item("new", os.urandom(300_000))
+    os.utime(item.source, (1_700_000_000, 1_700_000_000))
+    old = f"{place.directory}/old"
+    place.behind.sh(f"head -c 300000 /dev/zero >{old} && touch -d @1700000000 {old}")
+    item = item._replace(basis=Basis(old, 300_000))
+    assert transport.send(place.host, [item], nothing) == {}
+    place.assert_arrived([item])
+    zeros = hashlib.sha1(bytes(300_000)).hexdigest()
+    assert place.behind.sh(f"sha1sum {old}").split()[0] == zeros
 
 
 def test_bytes_are_counted_as_they_go_out(transport: Transport, place: Place) -> None:

@@ -93,7 +93,8 @@ def test_same_size_and_time_but_other_content_is_found(
 def test_permissions_are_preserved_but_are_no_reason_to_copy(
     controller: Controller, host: TestHost
 ) -> None:
-    modes = (0o644, 0o755, 0o400, 0o4750, 0o2711)
+    # Some of them with bits that a umask of 022 would take away.
+    modes = (0o644, 0o755, 0o664, 0o775, 0o666, 0o777, 0o400, 0o4750, 0o2711)
     files = {}
     for mode in modes:
         controller.write(f"f{mode:o}", f"mode {mode:o}", mode)
@@ -186,9 +187,12 @@ def test_same_content_at_several_places_is_sent_once(
 ) -> None:
     (controller.directory / "one").write_bytes(os.urandom(300_000))
     (controller.directory / "copy").write_bytes((controller.directory / "one").read_bytes())
+    (controller.directory / "one").chmod(0o775)
+    (controller.directory / "copy").chmod(0o664)
     result = deploy(controller, {"one": "a/1", "copy": "b/2", "./one": "c/3"})
     assert re.search(r"^host1 +3 +0 +300 kB ", result.stdout, re.MULTILINE), result
     assert len(set(host.sh("cd work && sha1sum a/1 b/2 c/3 | cut -c 1-40").split())) == 1
+    assert host.sh("cd work && stat -c %a a/1 b/2 c/3").split() == ["775", "664", "775"]
 
 
 def test_a_symbolic_link_is_followed(controller: Controller, host: TestHost) -> None:
@@ -226,12 +230,31 @@ def test_an_unwritable_directory_is_named_before_anything_changes(
     )
 
 
+TEMPORARY_NAMES = "find . \"${TMPDIR:-/tmp}\" -name '.fastrr-*'"
+
+
 def test_no_temporary_name_is_left(controller: Controller, host: TestHost) -> None:
     controller.write("f", "x")
-    deploy(controller, {"f": "a/f"})
-    host.sh("mkdir -p work/b/f")
-    deploy(controller, {"f": "b/f"})
-    assert host.sh("find . \"${TMPDIR:-/tmp}\" -name '.fastrr-*'") == ""
+    assert deploy(controller, {"f": "a/f"}).status == 0
+    controller.write("f", "other")
+    assert deploy(controller, {"f": "a/f", "./f": "f"}).status == 0
+    assert host.sh(TEMPORARY_NAMES) == ""
+
+
+def test_no_temporary_name_is_left_where_a_file_can_t_be_put_in_place(
+    controller: Controller, containers: list[TestHost]
+) -> None:
+    """In a directory for all, a file of root's can't be replaced; this shows when it is tried."""
+    host = containers[0]
+    controller.write("f", "new")
+    controller.write("g", "other")
+    path = host.sh("mkdir -p work/b && cd work && echo old >b/f && chmod 1777 b && pwd").strip()
+    host.sh(f"chown root {path}/b {path}/b/f", user="root")
+    result = deploy(controller, {"f": "b/f", "g": "g"}, "--copy-only")
+    assert result.status == 3, result
+    assert f"{path}/b/f could not be renamed into place" in result.stderr
+    assert host.sh("cat work/b/f work/g") == "old\nother"
+    assert host.sh(TEMPORARY_NAMES) == ""
 
 
 def test_a_full_disk_is_told_before_anything_changes(
