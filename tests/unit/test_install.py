@@ -430,20 +430,20 @@ def test_each_digest_leaves_wrong_content_out(box: Box, able: frozenset[Algorith
     assert names_below(box.home) == {os.path.basename(file.name) for file in (*wrong, right)}
 
 
-def test_all_digests_together(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_digests_together(some_box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where a host has no xxhsum, and files of all sizes and names are copied."""
     monkeypatch.setattr(holding_module, "GMAC_FROM_BYTES", 1 << 17)
     large = os.urandom(1 << 17)
     able = frozenset({Algorithm.SHA1, Algorithm.GMAC})
     files = [
-        File(str(box.home / "large"), large, 0o755),
-        File(str(box.home / "also large"), large, 0o600),
-        File(str(box.home / "large\nand odd"), large, 0o644),
-        File(str(box.home / "large and bad"), large[:-1] + b"!", arrives=large[:-1] + b"?"),
-        File(str(box.home / "small"), b"small"),
-        File(str(box.home / "small and bad"), b"small.", arrives=b"small,"),
+        File(str(some_box.home / "large"), large, 0o755),
+        File(str(some_box.home / "also large"), large, 0o600),
+        File(str(some_box.home / "large\nand odd"), large, 0o644),
+        File(str(some_box.home / "large and bad"), large[:-1] + b"!", arrives=large[:-1] + b"?"),
+        File(str(some_box.home / "small"), b"small"),
+        File(str(some_box.home / "small and bad"), b"small.", arrives=b"small,"),
     ]
-    failures, by = install_by(box, files, able)
+    failures, by = install_by(some_box, files, able)
     assert failures == dict.fromkeys((files[3].path, files[5].path), InstallFailure.DIGEST)
     assert list(by.values()) == [
         *(Algorithm.GMAC, Algorithm.GMAC, Algorithm.SHA1, Algorithm.GMAC),
@@ -452,7 +452,7 @@ def test_all_digests_together(box: Box, monkeypatch: pytest.MonkeyPatch) -> None
     for file in (*files[:3], files[4]):
         assert content_of(file) == file.content
         assert mode_of(file) == file.mode
-    assert names_below(box.home) == {os.path.basename(f.name) for f in (*files[:3], files[4])}
+    assert names_below(some_box.home) == {os.path.basename(f.name) for f in (*files[:3], files[4])}
 
 
 @pytest.mark.parametrize("program", ["openssl", "xxhsum"])
@@ -522,32 +522,32 @@ def test_directories_are_made_and_holding_directories_are_private(box: Box) -> N
     assert prepare(box, held, directories) == {}
 
 
-def test_directories_that_cannot_be_made_are_told_apart(box: Box) -> None:
-    (box.home / "file").write_text("")
-    (box.home / "locked").mkdir()
-    (box.home / "locked").chmod(0o555)
-    new = str(box.home / "new")
+def test_directories_that_cannot_be_made_are_told_apart(some_box: Box) -> None:
+    (some_box.home / "file").write_text("")
+    (some_box.home / "locked").mkdir()
+    (some_box.home / "locked").chmod(0o555)
+    new = str(some_box.home / "new")
     files = [
-        File(str(box.home / "locked/below/x")),
-        File(str(box.home / "locked/x")),
-        File(str(box.home / "file\x0c\n/x")),
-        File(str(box.home / "fine/x")),
+        File(str(some_box.home / "locked/below/x")),
+        File(str(some_box.home / "locked/x")),
+        File(str(some_box.home / "file\x0c\n/x")),
+        File(str(some_box.home / "fine/x")),
     ]
-    (box.home / "file\x0c\n").write_text("")
-    directories = [new, str(box.home / "file"), str(box.home / "file/below")]
+    (some_box.home / "file\x0c\n").write_text("")
+    directories = [new, str(some_box.home / "file"), str(some_box.home / "file/below")]
     held = held_for(files)
-    failures = prepare(box, held, directories, nobody=True)
+    failures = prepare(some_box, held, directories, nobody=True)
     assert set(failures) == {
-        str(box.home / "file"),
-        str(box.home / "file/below"),
-        str(box.home / "locked/below"),
-        str(box.home / "locked"),
-        str(box.home / "file\x0c\n"),
+        str(some_box.home / "file"),
+        str(some_box.home / "file/below"),
+        str(some_box.home / "locked/below"),
+        str(some_box.home / "locked"),
+        str(some_box.home / "file\x0c\n"),
     }
-    assert "Permission denied" in failures[str(box.home / "locked")]
-    assert "Permission denied" in failures[str(box.home / "locked/below")]
-    assert "Not a directory" in failures[str(box.home / "file/below")]
-    assert "exists" in failures[str(box.home / "file")]
+    assert "Permission denied" in failures[str(some_box.home / "locked")]
+    assert "Permission denied" in failures[str(some_box.home / "locked/below")]
+    assert "Not a directory" in failures[str(some_box.home / "file/below")]
+    assert "exists" in failures[str(some_box.home / "file")]
     assert os.path.isdir(new)
 
 
@@ -734,25 +734,25 @@ def files_of_a_tree(box: Box) -> list[File]:
     return [File(f"{box.home}/{name}", name.encode(), 0o640 + n) for n, name in enumerate(names)]
 
 
-def test_new_trees_are_held_whole_and_put_in_place_by_one_rename(box: Box) -> None:
-    files = files_of_a_tree(box)
-    held = tree_for(box, files)
-    assert {h.holding for h in held} == {f"{box.home}/.fastrr-{RUN}"}
+def test_new_trees_are_held_whole_and_put_in_place_by_one_rename(some_box: Box) -> None:
+    files = files_of_a_tree(some_box)
+    held = tree_for(some_box, files)
+    assert {h.holding for h in held} == {f"{some_box.home}/.fastrr-{RUN}"}
     assert [h.tree and os.path.basename(h.tree) for h in held] == [
         *(None, "new", "new", "new", "new", "other", "-n")
     ]
-    empty = [f"{box.home}/new/empty/deeper", f"{box.home}/apart"]
-    assert prepare(box, held, empty) == {}
-    assert names_below(box.home) == {f".fastrr-{RUN}".encode(), b"apart"}
+    empty = [f"{some_box.home}/new/empty/deeper", f"{some_box.home}/apart"]
+    assert prepare(some_box, held, empty) == {}
+    assert names_below(some_box.home) == {f".fastrr-{RUN}".encode(), b"apart"}
     send(files, held)
     inode = os.stat(os.path.dirname(held[1].path)).st_ino
-    assert finish(box, files, held) == {}
+    assert finish(some_box, files, held) == {}
     assert [(content_of(file), mode_of(file)) for file in files] == [
         (file.content, file.mode) for file in files
     ]
-    assert names_below(box.home) == {b"top", b"new", b"other", b"-n", b"apart"}
-    assert (box.home / "new/empty/deeper").is_dir()
-    assert (box.home / "new").stat().st_ino == inode
+    assert names_below(some_box.home) == {b"top", b"new", b"other", b"-n", b"apart"}
+    assert (some_box.home / "new/empty/deeper").is_dir()
+    assert (some_box.home / "new").stat().st_ino == inode
 
 
 @gnu_and_busybox
@@ -837,20 +837,20 @@ def test_a_tree_below_the_root_directory_is_held_in_it() -> None:
     }
 
 
-def test_what_is_made_anew_while_it_is_removed_is_removed_again(box: Box) -> None:
-    files = [File(f"{box.home}/a"), File(f"{box.home}/new/b")]
-    held = tree_for(box, files)
-    prepare(box, held)
+def test_what_is_made_anew_while_it_is_removed_is_removed_again(some_box: Box) -> None:
+    files = [File(f"{some_box.home}/a"), File(f"{some_box.home}/new/b")]
+    held = tree_for(some_box, files)
+    prepare(some_box, held)
     send(files, held)
     # What was receiving goes on for a moment: until the first pause, or the second, is over.
-    new, log = f"{held[0].holding}/new", box.root / "pauses"
-    (box.bin / "sleep").write_text(
+    new, log = f"{held[0].holding}/new", some_box.root / "pauses"
+    (some_box.bin / "sleep").write_text(
         f"#!/bin/sh\necho $1 >>{log}\n"
         f"[ $(wc -l <{log}) -gt 2 ] || {{ mkdir -p {new} && echo late >{new}/b; }}\n"
     )
-    (box.bin / "sleep").chmod(0o755)
-    box.ask(discard_script(held))
-    assert names_below(box.home) == set()
+    (some_box.bin / "sleep").chmod(0o755)
+    some_box.ask(discard_script(held))
+    assert names_below(some_box.home) == set()
 
 
 def test_what_is_always_made_anew_is_given_up(one_box: Box) -> None:

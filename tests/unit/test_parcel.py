@@ -218,24 +218,24 @@ def test_a_deep_directory_and_one_above_it(box: Box) -> None:
     assert_all_there(box, files)
 
 
-def test_what_killed_runs_left_is_removed_a_day_later(box: Box) -> None:
-    below, hour = box.home / "below", 60 * 60
+def test_what_killed_runs_left_is_removed_a_day_later(some_box: Box) -> None:
+    below, hour = some_box.home / "below", 60 * 60
     below.mkdir()
     left = {  # how long ago something was made in it, and whether it stays
-        box.home / ".fastrr-0123456789ab-0": (25 * hour, False),
+        some_box.home / ".fastrr-0123456789ab-0": (25 * hour, False),
         below / ".fastrr-0123456789ab-12": (1000 * hour, False),
-        box.home / ".fastrr-abcdefabcdef-3": (23 * hour, True),  # a long copy, perhaps
+        some_box.home / ".fastrr-abcdefabcdef-3": (23 * hour, True),  # a long copy, perhaps
         below / ".fastrr-abcdefabcdef-0": (0, True),
-        box.home / ".fastrr-data": (1000 * hour, True),  # somebody else's
-        box.home / ".fastrr-control": (1000 * hour, True),
-        box.home / "fastrr-0123456789ab-0": (1000 * hour, True),
-        box.home / ".fastrr-0123456789-0": (1000 * hour, True),
+        some_box.home / ".fastrr-data": (1000 * hour, True),  # somebody else's
+        some_box.home / ".fastrr-control": (1000 * hour, True),
+        some_box.home / "fastrr-0123456789ab-0": (1000 * hour, True),
+        some_box.home / ".fastrr-0123456789-0": (1000 * hour, True),
     }
     for path, (ago, _) in left.items():
         (path / "deep").mkdir(parents=True)
         (path / "deep/file").write_text("x")
         os.utime(path, (time.time(), time.time() - ago))
-    finished, completed = deploy(box, some_files(below))
+    finished, completed = deploy(some_box, some_files(below))
     assert (finished.failures, completed.stderr) == ({}, b"")
     assert {path: (path / "deep/file").exists() for path in left} == {
         path: stays for path, (_, stays) in left.items()
