@@ -407,7 +407,7 @@ def test_logs_stay_with_their_components_from_stage_to_stage_and_run_to_run(one_
         run.start(says("b/c", word), says(f"f {word}", word))
     so_far = len(run.read("a", "log"))
     # Longer than a second: then screen opens logs of earlier windows again.
-    eventually(lambda: run.read("b/c", "log").count("more") > 22)
+    eventually(lambda: run.read("b/c", "log").count("more") > 36)
     assert set(run.read("b/c", "log").split()) == {"more"}
     assert set(run.read("f again", "log").split()) == {"again"}
     assert set(run.read("f more", "log").split()) == {"more"}

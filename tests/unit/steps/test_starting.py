@@ -90,6 +90,8 @@ def test_a_program_that_ignores_the_hangup_is_told_and_left_alone(stand: Stand) 
         assert stand.box.sessions() == []
         started(run)
         assert len(stand.box.sessions()) == 1
+        checked(stand).end_sessions()
+        assert len([line for line in stand.logged() if "still runs" in line]) == 1, "told again"
     finally:
         os.kill(stubborn or 0, signal.SIGKILL)
 
