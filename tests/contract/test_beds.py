@@ -22,11 +22,12 @@ def behind(request: pytest.FixtureRequest, kind_named: Callable[[str], Kind]) ->
 def test_a_command_that_does_not_end_is_ended_with_what_it_has_started(
     behind: TestHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (docker_bed, loopback_bed):
-        monkeypatch.setattr(module, "LIMIT_S", 1)
     began = time.monotonic()
-    with pytest.raises(TimeoutError, match="sleep 61"):
-        behind.run("sleep 61 & sleep 61; true")
+    with monkeypatch.context() as patch:
+        for module in (docker_bed, loopback_bed):
+            patch.setattr(module, "LIMIT_S", 1)
+        with pytest.raises(TimeoutError, match="sleep 61"):
+            behind.run("sleep 61 & sleep 61; true")
     assert time.monotonic() - began < 30
     eventually(lambda: not behind.pids("sleep"))
 
