@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
 import re
 import socket
+import struct
 import subprocess
+import termios
 from pathlib import Path
 
 import pytest
@@ -118,6 +122,29 @@ def test_copy_only_starts_nothing(lone_controller: Controller) -> None:
 
 
 # Where the output goes
+
+
+@pytest.mark.parametrize("option", ["", "--no-progress"])
+def test_bars_are_for_terminals(lone_controller: Controller, option: str) -> None:
+    """And log lines stand above them."""
+    lone_controller.config(HOST.format("localhost"))
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+    done = subprocess.run(
+        lone_controller.command("-c", lone_controller.directory / "config.py", *option.split()),
+        env=lone_controller.environment,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        timeout=60,
+        check=False,
+    )
+    os.close(theirs)
+    with open(ours, "rb", buffering=0) as terminal:
+        shown = terminal.read(1 << 16).decode()
+    assert done.returncode == 0, shown
+    assert ("0/1" in shown) == (not option)
+    assert re.search(r"INFO: check: 1 hosts in [\d.]+ s\r\n", shown), shown
+    assert b"\nlocalhost " in done.stdout
 
 
 def run_by_sh(controller: Controller, redirection: str) -> subprocess.CompletedProcess[str]:

@@ -51,8 +51,11 @@ def test_all_hosts_failures_are_told_together(
     for words in (
         "ERROR: 127.0.0.1:1: connection refused",
         "ERROR: no.such.host.invalid: the name 'no.such.host.invalid' can't be resolved",
+        "ERROR: host1: ./work/f is a directory",
     ):
         assert words in result.stderr
+    assert result.stdout.count("  FAILED: ") == 3
+    assert not hosts[1].exists("work")
 
 
 def test_keep_going_leaves_out_hosts_that_fail(
@@ -168,7 +171,7 @@ def test_an_interrupt_while_watching_leaves_components_running(
         assert host.run(f"kill -0 {host.state('main', 'pid').strip()}").status == 0
 
 
-def test_a_source_that_vanishes_during_the_run_is_an_error(
+def test_a_source_that_a_muddler_removes_is_an_error(
     controller: Controller, hosts: list[TestHost]
 ) -> None:
     controller.write("f", "x")

@@ -70,16 +70,16 @@ class Running:
 
 
 @pytest.fixture
-def start(controller: Controller) -> Iterator[Callable[[str], Running]]:
+def start(controller: Controller) -> Iterator[Callable[..., Running]]:
     """Return what starts fastrr with a config."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(config: str) -> Running:
+    def start(config: str, *options: str) -> Running:
         controller.config(config)
         log = controller.directory / "log"
         with log.open("wb") as file:
             process = subprocess.Popen(
-                controller.command("-c", controller.directory / "config.py"),
+                controller.command("-c", controller.directory / "config.py", *options),
                 env=controller.environment,
                 stdout=file,
                 stderr=file,
@@ -97,14 +97,14 @@ def start(controller: Controller) -> Iterator[Callable[[str], Running]]:
 
 @pytest.fixture
 def copying(
-    controller: Controller, hosts: list[TestHost], start: Callable[[str], Running]
+    controller: Controller, hosts: list[TestHost], start: Callable[..., Running]
 ) -> Running:
     """fastrr, in the middle of copying, to hosts that are slow at it."""
     (controller.directory / "f").write_bytes(bytes(20_000_000))
     for host in hosts:
         host.sh(f"echo 'PATH=~/bin:$PATH' >.bashrc; mkdir bin; cat >bin/tar <<'E'\n{SLOW_TAR}E\n")
         host.sh("chmod 755 bin/tar")
-    running = start(COPYING)
+    running = start(COPYING, "--jobs", "2")
     arriving = 'find "${TMPDIR:-/tmp}"/fastrr-runner-main.* -type f -size +100k'
     running.wait_until(lambda: all(host.run(arriving).stdout for host in hosts))
     return running
@@ -147,13 +147,13 @@ def test_the_third_interrupt_ends_it(copying: Running, hosts: list[TestHost]) ->
 
 
 def test_workers_end_when_the_coordinator_is_killed(
-    hosts: list[TestHost], start: Callable[[str], Running], controller: Controller
+    hosts: list[TestHost], start: Callable[..., Running], controller: Controller
 ) -> None:
     """What has been started goes on; nobody is left to be told of it."""
-    running = start(WATCHING)
+    running = start(WATCHING, "--jobs", "1")
     running.wait_until(lambda: "start 1: 2 components" in running.log)
     workers = running.workers
-    assert workers
+    assert len(workers) == 1
     running.process.kill()
     running.ends()
     eventually(lambda: not [pid for pid in workers if os.path.exists(f"/proc/{pid}")])

@@ -21,12 +21,14 @@ from fastrr.pool import Batch, Cancel, Reply, Stop, WorkerPool
 
 HOSTS = ("a", "b", "c", "d")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+WAITS_S = 15
+"""A worker that hears nothing for so long ends: no test waits for ever."""
 
 
 def serve(pipe: Connection, hosts: Sequence[str]) -> None:
     """A worker whose requests are words that say what to do."""
     waiting: list[tuple[str, int]] = []
-    while True:
+    while pipe.poll(WAITS_S):
         try:
             message = pipe.recv()
         except EOFError:
