@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import time
 from collections.abc import Callable
 
 import pytest
 from testbed import docker_bed, loopback_bed
-from testbed.bed import TestHost
+from testbed.bed import Result, TestHost
 from testbed.kinds import Kind
 from testbed.shells import eventually
 
@@ -36,3 +37,18 @@ def test_a_host_that_is_frozen_says_nothing_until_it_is_not(behind: TestHost) ->
     with behind.frozen(), pytest.raises(TimeoutError, match="no SSH banner"):
         behind.wait_until_up(0.2)
     behind.wait_until_up()
+
+
+def test_what_a_command_says_first_is_heard_on_a_busy_machine_too(
+    behind: TestHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = http.client.HTTPResponse.begin
+
+    def late(answer: http.client.HTTPResponse) -> None:
+        time.sleep(0.5)
+        begin(answer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(http.client.HTTPResponse, "begin", late)
+        said = behind.run("echo first; sleep 1; echo second; echo error >&2; exit 3")
+    assert said == Result(3, "first\nsecond\n", "error\n")
