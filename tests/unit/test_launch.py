@@ -589,6 +589,20 @@ def test_a_screen_that_fails_is_quoted(one_box: Box) -> None:
     (one_box.root / "screens").chmod(0o700)
 
 
+def test_a_full_disk_is_told_and_nothing_is_started(one_box: Box) -> None:
+    run = Run(one_box)
+    big = run.launch(component("big", "/bin/sleep", ["60", "x" * 100_000]))
+    script = start_script(run.plan, [big], 5)
+    # Files may have 8 KiB: enough for what launchers share, not for this one.
+    full = script._replace(text=script.text.replace("(\n", "(\ntrap '' XFSZ; ulimit -f 16\n", 1))
+    done = one_box.run(full)
+    answer = full.body_of(done.stdout)
+    assert answer is not None
+    assert answer[1] == 1
+    assert f"can't be written to {big.state}; df says: ".encode() in done.stderr
+    assert one_box.sessions() == []
+
+
 # what earlier runs left
 
 
@@ -602,7 +616,8 @@ def test_the_previous_state_is_kept_once(some_box: Box) -> None:
         assert (run.exit_status("one"), run.exit_status("-f")) == (int(number), int(number))
     assert sorted(os.listdir(previous)) == ["-f", "one"]
     assert (previous / "one" / "exit").read_text() == "2\n"
-    assert os.stat(run.plan.directory).st_mode & 0o777 == 0o700
+    for directory in (run.plan.directory, f"{run.plan.directory}/one", str(previous)):
+        assert os.stat(directory).st_mode & 0o777 == 0o700
 
 
 def test_a_launcher_of_an_earlier_run_writes_nothing_any_more(some_box: Box) -> None:
