@@ -29,7 +29,7 @@ from fastrr.requests import (
 )
 from fastrr.worker import worker_main
 
-LONG_S = 30.0
+LONG_S = 15.0
 """More than anything takes here; what takes longer hangs."""
 
 PREPARED = (Check(always_copy=False), Decide({}), CopyFiles({}))

@@ -5,16 +5,30 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from testbed.scripted import ALL, PLANS, SILENT, STUCK, After, Answers, conduct, failed, until
+from testbed.scripted import (
+    ALL,
+    PLANS,
+    SILENT,
+    STUCK,
+    After,
+    Answers,
+    component,
+    conduct,
+    deployment,
+    failed,
+    until,
+)
 
 from fastrr import pool, runner
 from fastrr.exitcodes import ExitCode
 from fastrr.model import Failure
-from fastrr.requests import CopyReport
+from fastrr.requests import Checked, CopyReport
 
 
 def interrupt() -> None:
@@ -42,6 +56,21 @@ def test_an_interrupt_ends_the_run(what: str, caplog: pytest.LogCaptureFixture) 
     assert failed(run) == {}
     assert run.report.hosts[what[0]].unfinished == step
     assert any(m.startswith(f"interrupted in the {step} step, before ") for m in caplog.messages)
+
+
+def test_an_interrupt_ends_the_hashing_of_local_files(tmp_path: Path) -> None:
+    """Of what would take a minute."""
+    large = tmp_path / "large"
+    large.touch()
+    os.truncate(large, 50_000_000_000)
+    plans = deployment(component("a", "main"), sources=[large])
+    timer = threading.Timer(0.3, interrupt)
+    checked = Checked(("a",), (), unsettled=(str(large),))
+    began = time.monotonic()
+    run = conduct(plans, {"a Check": checked}, when={"a Check": timer.start})
+    assert time.monotonic() - began < 10
+    assert run.steps == {"Check": "a", "Discard": "a"}
+    assert run.report.exit_code == ExitCode.INTERRUPTED
 
 
 @pytest.fixture
