@@ -62,7 +62,7 @@ def test_an_interrupt_ends_the_hashing_of_local_files(tmp_path: Path) -> None:
     """Of what would take a minute."""
     large = tmp_path / "large"
     large.touch()
-    os.truncate(large, 50_000_000_000)
+    os.truncate(large, 25_000_000_000)
     plans = deployment(component("a", "main"), sources=[large])
     timer = threading.Timer(0.3, interrupt)
     checked = Checked(("a",), (), unsettled=(str(large),))
