@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +12,7 @@ from testbed.shells import Box, eventually
 from testbed.stand import NAME, BoxHost, Run, Stand
 
 from fastrr.errors import CommandFailed, ConnectionFailed, ConnectionLost, LoginRefused
-from fastrr.events import ComponentEnded
+from fastrr.events import ComponentEnded, Logged
 from fastrr.hosts.base import Completed
 from fastrr.shell import Script
 from fastrr.steps import watching
@@ -192,4 +193,5 @@ def test_a_glance_that_fails_is_a_warning(stand: Stand, refusal: ConnectionFaile
     run.glance()
     assert host.connected == 1
     assert stand.ended() == {}
-    assert [line for line in stand.logged() if "can't be told" in line]
+    warnings = [e for e in stand.events if isinstance(e, Logged) and e.level >= logging.WARNING]
+    assert [one for one in warnings if "can't be told" in one.message]
