@@ -145,6 +145,7 @@ def test_bars_are_for_terminals(lone_controller: Controller, option: str) -> Non
     assert ("0/1" in shown) == (not option)
     assert re.search(r"INFO: check: 1 hosts in [\d.]+ s\r\n", shown), shown
     assert b"\nlocalhost " in done.stdout
+    assert "0/1" not in lone_controller.fastrr(*option.split()).stderr
 
 
 def run_by_sh(controller: Controller, redirection: str) -> subprocess.CompletedProcess[str]:
