@@ -799,7 +799,7 @@ def test_no_more_connect_to_a_server_at_once_than_it_takes(client: Client) -> No
     with contextlib.ExitStack() as stack, socket.create_server(("127.0.0.1", 0)) as listener:
         name = f"127.0.0.1:{listener.getsockname()[1]}"
         for _ in range(4):
-            thread = threading.Thread(target=client.refusal, args=(name, 30))
+            thread = threading.Thread(target=client.refusal, args=(name, 12))
             thread.start()
             stack.callback(thread.join)
         for _ in range(2):

@@ -351,7 +351,7 @@ def ssh_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program = tmp_path / "ssh"
     program.write_text(
         f'#!/bin/sh\nfor host; do :; done\necho "$host" >>{log}\ncase $host in\n'
-        f"slow) [ $(grep -c slow {log}) -gt 1 ] || sleep 30 ;;\n"
+        f"slow) [ $(grep -c slow {log}) -gt 1 ] || sleep 15 ;;\n"
         'bad) echo "no such thing" >&2; exit 255 ;;\nesac\necho "user of-$host"\n'
     )
     program.chmod(0o755)
