@@ -131,7 +131,9 @@ def settle(
 ) -> Decision:
     """Complete a draft. ``digests`` has the SHA-1 of every unsettled source, by path."""
     differing = [copy for copy, there in drafted.unsettled if there != digests[copy.source]]
-    copies = (*drafted.decision.copies, *differing)
+    # Several paths may lead to one file, as only the host knows: it is put in place once.
+    once = {copy.destination: copy for copy in (*drafted.decision.copies, *differing)}
+    copies = tuple(once.values())
     problems = dict.fromkeys(
         (
             *drafted.decision.problems,

@@ -212,9 +212,18 @@ def test_two_files_for_one_reached_by_a_link_are_refused_before_anything_changes
     assert result.status == 3
     assert re.search(r"work/real should be a copy of both .*/one and .*/two", result.stderr)
     assert host.sh("cd work && cat real other && readlink link") == "oldxreal\n"
-    # One file may well have two names.
-    assert deploy(controller, {"one": "real", "./one": "link"}).status == 0
-    assert host.sh("cd work && cat real && readlink link") == "onereal\n"
+
+
+@pytest.mark.parametrize("transport", ["stream", "rsync", "sftp"])
+def test_one_source_may_reach_a_file_by_two_paths(
+    controller: Controller, host: TestHost, transport: str
+) -> None:
+    host.sh("mkdir work && cd work && printf old >real && ln -s real link")
+    controller.write("one", "one")
+    result = deploy(controller, {"one": "real", "./one": "link"}, "--transport", transport)
+    assert result.status == 0, result
+    assert "WARNING" not in result.stderr
+    assert host.sh("cd work && cat real && readlink link && ls") == "onereal\nlink\nreal\n"
 
 
 def test_an_unwritable_directory_is_named_before_anything_changes(

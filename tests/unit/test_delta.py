@@ -173,8 +173,12 @@ def test_two_sources_for_one_file_are_a_problem(size: int | None) -> None:
 
 
 def test_one_source_may_reach_a_file_by_two_paths() -> None:
-    found = {"./real": there(), "/srv/link": there(link_to="/home/me/real")}
-    assert decide(found).problems == ()
+    for real in (there(), there(size=9), MISSING):
+        found = {"./real": real, "/srv/link": real._replace(link_to="/home/me/real")}
+        for always_copy in (False, True):
+            decision = decide(found, always_copy=always_copy)
+            assert decision.problems == ()
+            assert [copy.destination for copy in decision.copies] == ["/home/me/real"]
 
 
 def test_what_is_right_already_and_what_is_not_contradict_each_other() -> None:
