@@ -100,3 +100,6 @@ def test_the_sessions_of_the_runs_name_are_found_and_no_others(stand: Stand, ses
     wanted = {one for one in found if one.partition(".")[2] == session}
     assert len(wanted) == 2
     assert set(stand.run().check().sessions_to_end) == wanted
+    for setting in ({"copy_only": True}, {"kill_first": False}):
+        stand.set(**{"copy_only": False, "kill_first": True} | setting)
+        assert stand.run().check().sessions_to_end == ()
