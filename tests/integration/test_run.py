@@ -93,20 +93,25 @@ except SystemExit as ended:
 """
 
 
-def test_no_thread_has_been_there_when_workers_are_forked(lone_controller: Controller) -> None:
+def test_no_thread_has_been_there_when_workers_are_forked(
+    controller: Controller, hosts: list[TestHost]
+) -> None:
     """They inherit locks as they are, and a thread that was joined may still hold one."""
-    lone_controller.config(
+    controller.write("f", "x")
+    controller.config(
         """
-        c = Component(name='a', executable='/bin/true', base_dir='/tmp', start_index=1)
-        c.host = localhost
-        config.add_component(c)
+        c = Component(name='a', executable='/bin/true', base_dir='work', start_index=1)
+        c.files = {'f': 'f'}
+        for c.host in ('host1', 'host2'):
+            config.add_component(c)
         """
     )
+    _, _, _, *options = controller.command("-c", controller.directory / "config.py", "--jobs", "2")
     done = subprocess.run(
-        [sys.executable, "-c", THREADS_BEFORE_FORKS, "-c", lone_controller.directory / "config.py"],
-        env=lone_controller.environment,
+        [sys.executable, "-c", THREADS_BEFORE_FORKS, *options],
+        env=controller.environment,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout.splitlines()[-1] == "0 [[]]", done
+    assert done.stdout.splitlines()[-1] == "0 [[], []]", done
