@@ -95,7 +95,7 @@ def _prepare(host: Host, items: Sequence[Item]) -> dict[str, str]:
         f"cd -P {quote(directory)} 2>/dev/null && pwd -P || echo\n" for directory in directories
     ]
     body, _ = ask(host, script("".join((*lines, "true\n"))), "preparing for rsync")
-    found = to_text(body).removesuffix("\n").split("\n")
+    found = to_text(body).split("\n")[:-1]
     return {here: there for here, there in zip(directories, found, strict=True) if there}
 
 

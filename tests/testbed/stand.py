@@ -228,16 +228,21 @@ class Stand:
 
     # Runs
 
-    def run(self) -> Run:
-        """Begin a run, on a connection of its own."""
+    def run(self, number: int | None = None) -> Run:
+        """Begin a run, on a connection of its own.
+
+        ``number``: the host's place among those of the one run that all with a number are of.
+        """
         self.runs += 1
         stream._kept = stream._Kept()  # it lives as long as a run's worker
-        settings = self.settings._replace(run_id=f"{self.runs:012x}")
+        settings = self.settings._replace(run_id=f"{self.runs if number is None else 0:012x}")
         if self.nobody and os.getuid() == 0:
             for path in (self.box.root, *self.box.root.iterdir(), self.there):
                 os.chown(path, NOBODY, NOBODY)
         host = BoxHost(self.box, nobody=self.nobody)
-        return Run(self, Context(host, self.plan, self.sources(), settings, self._hear))
+        return Run(
+            self, Context(host, self.plan, self.sources(), settings, self._hear, number or 0)
+        )
 
     def deploy(self, *, always_copy: bool = False) -> tuple[int, int]:
         """Check, decide, copy; return how many were copied, and how many were as they should be.

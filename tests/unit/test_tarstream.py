@@ -19,6 +19,8 @@ NAMES = [
     b"d/\xff\xfe",
     b"x" * 99,
     b"x" * 100,
+    b"x" * 101,
+    b"x" * 199,
     b"deep/" * 60 + b"file",
     b"n\nl",
 ]

@@ -60,6 +60,41 @@ def test_directories_are_made_with_and_without_files(stand: Stand) -> None:
     assert (new / "empty").is_dir()
 
 
+@pytest.mark.parametrize("by", ["auto", "rsync"])
+def test_names_of_directories_are_no_commands(stand: Stand, by: str) -> None:
+    stand.set(transport=by)
+    odd = "it's $(touch ~/run) `touch ~/run`; touch ~\\/run & {touch,~} *"
+    files = [stand.wants(f"{odd}/{name}", name) for name in ("f", "deeper/-")]
+    assert stand.deploy() == (2, 0)
+    files.append(stand.wants("-/elsewhere", "elsewhere"))
+    assert stand.deploy(always_copy=True) == (3, 0)
+    assert [path.read_text() for path in files] == ["f", "deeper/-", "elsewhere"]
+    assert [path.name for path in stand.box.home.iterdir()] == ["there"]
+    assert stand.left_over() == []
+
+
+def test_hosts_that_share_a_directory_have_their_own_temporary_names(stand: Stand) -> None:
+    """Both copy the same files to it at the same time."""
+    f = stand.wants("f", "content")
+    runs = [stand.run(number=number) for number in range(2)]
+    for run in runs:
+        run.check()
+        run.decide()
+    waits = stand.box.root / "waits"
+    stand.program("mv", f'touch {waits}; while [ -e {waits} ]; do sleep 0.02; done; {{real}} "$@"')
+    done: list[CopyReport] = []
+    first = Thread(target=lambda: done.append(runs[0].copy()), daemon=True)
+    first.start()
+    eventually(waits.exists)
+    (stand.box.bin / "mv").unlink()
+    assert runs[1].copy() == CopyReport(1, 7)
+    waits.unlink()
+    first.join(10)
+    assert done == [CopyReport(1, 7)]
+    assert f.read_text() == "content"
+    assert stand.left_over() == []
+
+
 # Permissions: as an ordinary user, whose umask cuts what root's tar would not
 
 
