@@ -146,8 +146,10 @@ def servers(pid: int) -> list[int]:
 @contextlib.contextmanager
 def frozen(pid: int) -> Iterator[None]:
     """Have an sshd and all that serves its connections stand still for the time inside."""
-    stopped = servers(pid)
-    _signal(stopped, signal.SIGSTOP)
+    stopped: list[int] = []
+    while (found := servers(pid)) != stopped:  # meanwhile one more may have been started
+        _signal(found, signal.SIGSTOP)
+        stopped = found
     try:
         yield
     finally:
