@@ -352,7 +352,7 @@ def test_a_script_without_a_shebang_is_started_like_any_other(box: Box) -> None:
     path = program(box, "script", 'printf "%s|" "$@" >"$0.said"\nsleep 60\n')
     (started,) = Run(box).start(component("one", path, ["a b", "$HOME"])).components
     assert isinstance(started, Started)
-    eventually(lambda: os.path.exists(path + ".said"))
+    eventually(lambda: os.path.exists(path + ".said") and os.path.getsize(path + ".said"))
     assert Path(path + ".said").read_text() == "a b|$HOME|"
     assert path.encode() in Path(f"/proc/{started.pid}/cmdline").read_bytes()
 

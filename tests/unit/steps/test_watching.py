@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from testbed.shells import Box, eventually
@@ -75,6 +76,13 @@ def running(stand: Stand) -> tuple[Run, UnsteadyHost]:
     return run, host
 
 
+def ended(stand: Stand) -> Path:
+    """Wait until the component ``bad`` has ended; return its state directory."""
+    (state,) = stand.box.home.glob(".local/state/fastrr/*/stand/bad")
+    eventually(lambda: (state / "exit").exists() and (state / "exit").read_text())
+    return state
+
+
 # What is told
 
 
@@ -82,8 +90,7 @@ def running(stand: Stand) -> tuple[Run, UnsteadyHost]:
 def test_an_ending_is_told_with_what_helps(stand: Stand, *, wait: bool) -> None:
     stand.component("bad", "echo one; echo bad luck; exit 3", wait=wait)
     run, _ = running(stand)
-    (told,) = stand.box.home.glob(".local/state/fastrr/*/stand/bad")
-    eventually((told / "exit").exists)
+    told = ended(stand)
     if wait:
         run.watch()
     else:
@@ -178,7 +185,7 @@ def test_a_cancelled_run_does_not_connect_again(
 def test_a_glance_tries_a_lost_connection_once_more(stand: Stand) -> None:
     stand.component("bad", "exit 3")
     run, host = running(stand)
-    eventually(lambda: [*stand.box.home.glob(".local/state/fastrr/*/stand/bad/exit")])
+    ended(stand)
     host.losses = 1
     run.glance()
     assert host.connected == 1
