@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import time
 from pathlib import Path
 
@@ -281,10 +282,17 @@ def test_resolve_names_a_config_that_is_not_there(tmp_path: Path) -> None:
 def test_a_configuration_that_hangs_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(target, "SSH_G_TIMEOUT_S", 0.2)
-    settings = config(tmp_path, 'Match exec "sleep 2"\n  User joe\n')
-    with pytest.raises(ConnectionFailed, match="does a `Match exec` in ssh's configuration hang"):
-        resolve("web", settings)
+    """Nor does what it has started go on."""
+    monkeypatch.setattr(target, "SSH_G_TIMEOUT_S", 0.5)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    settings = config(tmp_path, f'Match exec "exec sleep 60 >{pipe}"\n  User joe\n')
+    with open(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK), "rb") as held:
+        with pytest.raises(ConnectionFailed, match="does a `Match exec` in ssh's configuration"):
+            resolve("web", settings)
+        ready, _, _ = select.select([held], [], [], 10)
+        assert ready, "whoever has the pipe open is still there"
+        assert held.read() == b""
 
 
 def test_resolve_refuses_what_is_no_host() -> None:

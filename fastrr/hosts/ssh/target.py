@@ -192,9 +192,7 @@ def _ssh_g(ssh: str, address: Address, settings: SshSettings) -> list[str]:
 def _run_ssh_g(ssh: str, address: Address, settings: SshSettings) -> str:
     command = _ssh_g(ssh, address, settings)
     try:
-        completed = _read_ahead.pop(tuple(command), None) or subprocess.run(
-            command, check=False, timeout=SSH_G_TIMEOUT_S, **_SSH_G
-        )
+        completed = _read_ahead.pop(tuple(command), None) or _completed(command)
     except subprocess.TimeoutExpired as error:
         raise ConnectionFailed(
             f"`{' '.join(command)}` did not come to an end within "
@@ -204,6 +202,16 @@ def _run_ssh_g(ssh: str, address: Address, settings: SshSettings) -> str:
         said = "; ".join(line for line in map(str.strip, completed.stderr.splitlines()) if line)
         raise ConnectionFailed(f"ssh's configuration can't be used: {said or 'no reason given'}")
     return completed.stdout
+
+
+def _completed(command: list[str]) -> subprocess.CompletedProcess[str]:
+    with subprocess.Popen(command, start_new_session=True, **_SSH_G) as process:
+        try:
+            said = process.communicate(timeout=SSH_G_TIMEOUT_S)
+        except BaseException:
+            kill(process)  # with what it runs for `Match exec`
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, *said)
 
 
 def _parse(printed: str) -> dict[str, list[str]]:
