@@ -42,6 +42,8 @@ PRODUCT = "fastrr"
 RINGS = (("tests/unit",), ("tests/contract", "tests/integration"))
 TEST_LIMIT_S = 60
 RUN_LIMIT_S = 900
+FOR_ONCE = 4
+"""Tests that may fail once, and not again, before a mutant is given up as unknown."""
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+\.py::.*?)(?: - .*)?$", re.MULTILINE)
 
 
@@ -189,14 +191,27 @@ class Copy:
             selections += [[*ring, "--numprocesses=2", "--dist=worksteal"] for ring in RINGS]
         unknown = ""
         for selection in filter(None, selections):
-            failed, unknown = self._failed(selection)
-            for test in failed[:5]:
-                again, _ = self._failed([test])
-                if again:
-                    return "noticed", test
+            by, unknown = self._noticed(selection)
+            if by:
+                return "noticed", by
             if unknown and selection != [noticed_by]:
                 return "UNKNOWN", unknown
         return "SURVIVED", ""
+
+    def _noticed(self, selection: list[str]) -> tuple[str, str]:
+        """Return a test that fails twice; or else what kept the tests from being run."""
+        for_once: list[str] = []
+        while len(for_once) < FOR_ONCE:
+            skipped = [f"--deselect={test}" for test in for_once]
+            failed, unknown = self._failed([*selection, *skipped])
+            for test in failed:
+                again, _ = self._failed([test])
+                if again:
+                    return test, ""
+            for_once += failed
+            if not failed:
+                return "", unknown
+        return "", f"fail only now and then: {', '.join(for_once)}"
 
     def _failed(self, arguments: Iterable[str]) -> tuple[list[str], str]:
         """Run tests; return those that failed, or else what kept them from being run."""
