@@ -9,6 +9,9 @@ PACKAGES := python3-venv openssh-server openssh-client screen rsync openssl
 # What only tests need: other shells and utilities, and what hosts may have.
 TEST_PACKAGES := bash busybox e2fsprogs netcat-openbsd perl procps util-linux xxhash
 
+# Where it is set, each of the test processes rewrites the asserts of all tests for itself.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup lint test itest mutants mutmut demo bench clean
 
 help: ## list the targets

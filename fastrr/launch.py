@@ -237,10 +237,14 @@ if [ -z "$running" ]; then
         [ ! -e "$path" ] || stale=all
     done
 fi
+forget() {{
+    # Screen may just be opening the log of a window that goes on: not twice within a second.
+    rm -rf -- "$@" 2>/dev/null || rm -rf -- "$@"
+}}
 case $stale in
 0) ;;
-all) (cd .previous && rm -rf -- "$@" ../{_LOGS}* ../{_RUN}*) ;;
-*) (cd .previous && rm -rf -- "$@") ;;
+all) (cd .previous && forget "$@" ../{_LOGS}* ../{_RUN}*) ;;
+*) (cd .previous && forget "$@") ;;
 esac
 if [ "$#" -gt 0 ]; then
     mv -f -- "$@" .previous || exit 1

@@ -19,6 +19,7 @@ as noticed when a test fails twice in a row. The test that noticed it is remembe
 from __future__ import annotations
 
 import argparse
+import ast
 import os
 import queue
 import re
@@ -78,7 +79,7 @@ class Mutant:
         (name,) = places
         broken = sources[name].replace(self.before, self.after)
         try:
-            compile(broken, name, "exec")
+            ast.parse(broken, name)
         except SyntaxError as error:
             raise CatalogueError(f"{self.catalogue}: {self.name}: no Python: {error}") from error
         return name, broken

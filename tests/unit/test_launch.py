@@ -617,6 +617,25 @@ def test_the_previous_state_is_kept_once(some_box: Box) -> None:
         assert os.stat(directory).st_mode & 0o777 == 0o700
 
 
+def test_a_log_that_is_opened_while_its_directory_is_removed_is_no_failure(one_box: Box) -> None:
+    run = Run(one_box)
+    for number in ("1", "2"):
+        run.run_id = number
+        run.start(component("one"))
+    # What screen does at such a moment, done by what removes.
+    rm = one_box.bin / "rm"
+    rm.write_text(
+        '#!/bin/sh\n/bin/rm "$@"; status=$?\n[ ! -e "$HOME/late" ] || exit $status\n'
+        'echo >"$HOME/late"\nmkdir one\necho >one/log\nexit 1\n'
+    )
+    rm.chmod(0o755)
+    run.run_id = "3"
+    (started,) = run.start(component("one")).components
+    assert (one_box.home / "late").exists()
+    assert isinstance(started, Started)
+    assert sorted(os.listdir(Path(run.plan.directory, ".previous"))) == ["one"]
+
+
 def test_a_launcher_of_an_earlier_run_writes_nothing_any_more(some_box: Box) -> None:
     run = Run(some_box)
     (old,) = run.start(component("one")).components

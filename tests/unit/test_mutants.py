@@ -92,4 +92,3 @@ def test_what_breaks_nothing_survives_and_what_breaks_something_is_noticed(tmp_p
     kept = "self._spans.append(event)"
     assert outcome(kept, f"{kept}  # a note") == "SURVIVED"
     assert outcome(kept, "pass") == "noticed"
-    assert outcome("from __future__ import annotations", "import fastrr.gone") == "UNKNOWN"
