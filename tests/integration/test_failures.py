@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import time
-from collections.abc import Callable
-
-import pytest
 from conftest import Controller
 from testbed import TestHost
 
@@ -108,67 +101,6 @@ def test_an_unusable_socket_directory_is_found_in_check(
     assert result.status == 3
     assert "ERROR: host2: screen can't use its socket directory there" in result.stderr
     assert "SCREENDIR" in result.stderr
-
-
-def interrupted(
-    controller: Controller, due: Callable[[str], bool], signal_number: int, within_s: float = 20
-) -> tuple[int, str]:
-    """Run fastrr, send it a signal when ``due``, told its log, says so; return status and log."""
-    log = controller.directory / "stderr"
-    with log.open("wb") as stderr:
-        process = subprocess.Popen(
-            controller.command("-c", controller.directory / "config.py", "-l", "DEBUG"),
-            env=controller.environment,
-            stderr=stderr,
-            stdout=subprocess.DEVNULL,
-        )
-        deadline = time.monotonic() + 30
-        while not due(log.read_text()):
-            assert time.monotonic() < deadline, log.read_text()
-            assert process.poll() is None, log.read_text()
-            time.sleep(0.01)
-        process.send_signal(signal_number)
-        try:
-            status = process.wait(within_s)
-        finally:
-            process.kill()
-    return status, log.read_text()
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_while_copying_leaves_old_files_and_no_temporary_ones(
-    controller: Controller, hosts: list[TestHost], number: int
-) -> None:
-    controller.write("f", "old")
-    controller.config(TWO_HOSTS)
-    assert controller.fastrr().status == 0
-    # Seconds of copying: the end must not come before the signal.
-    os.truncate(controller.directory / "f", 1_500_000_000)
-
-    def copying(_log: str) -> bool:
-        arriving = "find work -path '*/.fastrr-*/*' -type f -size +100k"
-        return all(host.run(arriving).stdout for host in hosts)
-
-    status, log = interrupted(controller, copying, number)
-    assert status == 130, log
-    assert "copy: " not in log, "all was copied before the signal came"
-    assert "interrupted" in log
-    assert "Traceback" not in log
-    for host in hosts:
-        assert host.sh("cat work/f") == "old"
-        assert host.sh("find work -name '.fastrr*'") == ""
-
-
-def test_an_interrupt_while_watching_leaves_components_running(
-    controller: Controller, hosts: list[TestHost]
-) -> None:
-    controller.write("f", "x")
-    controller.config(TWO_HOSTS.replace("start_index=1", "start_index=1, wait=True"))
-    # Workers that have not heard of it are given ten seconds, then killed.
-    status, log = interrupted(controller, lambda log: "start 1: " in log, signal.SIGINT, 6)
-    assert status == 130, log
-    for host in hosts:
-        assert host.run(f"kill -0 {host.state('main', 'pid').strip()}").status == 0
 
 
 def test_a_source_that_a_muddler_removes_is_an_error(

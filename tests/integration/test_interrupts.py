@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -96,17 +97,21 @@ def start(controller: Controller) -> Iterator[Callable[..., Running]]:
 
 
 @pytest.fixture
-def copying(
-    controller: Controller, hosts: list[TestHost], start: Callable[..., Running]
-) -> Running:
-    """fastrr, in the middle of copying, to hosts that are slow at it."""
+def slow_hosts(controller: Controller, hosts: list[TestHost]) -> list[TestHost]:
+    """Hosts that take twenty seconds for a file."""
     (controller.directory / "f").write_bytes(bytes(20_000_000))
     for host in hosts:
         host.sh(f"echo 'PATH=~/bin:$PATH' >.bashrc; mkdir bin; cat >bin/tar <<'E'\n{SLOW_TAR}E\n")
         host.sh("chmod 755 bin/tar")
+    return hosts
+
+
+@pytest.fixture
+def copying(slow_hosts: list[TestHost], start: Callable[..., Running]) -> Running:
+    """fastrr, in the middle of copying."""
     running = start(COPYING, "--jobs", "2")
     arriving = 'find "${TMPDIR:-/tmp}"/fastrr-runner-main.* -type f -size +100k'
-    running.wait_until(lambda: all(host.run(arriving).stdout for host in hosts))
+    running.wait_until(lambda: all(host.run(arriving).stdout for host in slow_hosts))
     return running
 
 
@@ -144,6 +149,38 @@ def test_the_third_interrupt_ends_it(copying: Running, hosts: list[TestHost]) ->
     assert copying.log.splitlines()[-1] == "ERROR: interrupted"
     assert "Traceback" not in copying.log
     assert not [pid for pid in workers if os.path.exists(f"/proc/{pid}")]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_was_to_be_replaced_is_still_there(
+    slow_hosts: list[TestHost], start: Callable[..., Running], number: signal.Signals
+) -> None:
+    for host in slow_hosts:
+        host.sh("mkdir work; echo old >work/f")
+    running = start(COPYING.replace("c.files", "c.base_dir = 'work'\nc.files"), "-l", "DEBUG")
+    arriving = "find work -path '*/.fastrr-*/*' -type f -size +100k"
+    running.wait_until(lambda: all(host.run(arriving).stdout for host in slow_hosts))
+    running.process.send_signal(number)
+    assert running.ends() == 130, running.log
+    assert "copy: " not in running.log, "all was copied before the signal came"
+    assert "interrupted" in running.log
+    assert "Traceback" not in running.log
+    for host in slow_hosts:
+        assert host.sh("cat work/f; ls -A work") == "old\nf\n"
+
+
+def test_components_that_are_watched_run_on(
+    hosts: list[TestHost], start: Callable[..., Running], controller: Controller
+) -> None:
+    running = start(WATCHING)
+    running.wait_until(lambda: "start 1: 2 components" in running.log)
+    running.process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    assert running.ends() == 130, running.log
+    # Workers that have not heard of it are given ten seconds, then killed.
+    assert time.monotonic() - began < 9
+    assert hosts[0].run(f"kill -0 {hosts[0].state('main', 'pid').strip()}").status == 0
+    assert len(controller.local_sessions()) == 1
 
 
 def test_workers_end_when_the_coordinator_is_killed(
