@@ -258,6 +258,13 @@ def test_new_content_must_fit() -> None:
     )
 
 
+def test_what_is_new_and_what_has_changed_must_fit_together() -> None:
+    tight = FACTS._replace(space={"/srv": Space("/", 5)})
+    found = {"/srv/new": MISSING, "/srv/changed": there(digest="abd")}
+    assert decide(found, facts=tight._replace(space={"/srv": Space("/", 6)})).problems == ()
+    assert len(decide(found, facts=tight).problems) == 1
+
+
 def test_what_is_unchanged_needs_no_space() -> None:
     full = FACTS._replace(space={"/srv": Space("/", 0)})
     assert decide({"/srv/a": there(digest="abc")}, facts=full).problems == ()

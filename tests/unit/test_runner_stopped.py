@@ -58,17 +58,22 @@ def test_an_interrupt_ends_the_run(what: str, caplog: pytest.LogCaptureFixture) 
     assert any(m.startswith(f"interrupted in the {step} step, before ") for m in caplog.messages)
 
 
-def test_an_interrupt_ends_the_hashing_of_local_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize("limit_s", [None, 0.4], ids=["an interrupt", "the time limit"])
+def test_the_hashing_of_local_files_can_be_ended(tmp_path: Path, limit_s: float | None) -> None:
     """Of what takes seconds: nothing is asked of a host after them."""
     large = tmp_path / "large"
     large.touch()
     os.truncate(large, 5_000_000_000)
     plans = deployment(component("a", "main"), sources=[large])
-    timer = threading.Timer(0.2, interrupt)
-    checked = Checked(("a",), (), unsettled=(str(large),))
-    run = conduct(plans, {"a Check": checked}, when={"a Check": timer.start})
+    checked = {"a Check": Checked(("a",), (), unsettled=(str(large),))}
+    if limit_s is None:
+        timer = threading.Timer(0.2, interrupt)
+        run = conduct(plans, checked, when={"a Check": timer.start})
+        assert run.report.exit_code == ExitCode.INTERRUPTED
+    else:
+        run = conduct(plans, checked, time_limit_s=limit_s)
+        assert run.report.exit_code == ExitCode.TIME_LIMIT
     assert run.steps == {"Check": "a", "Discard": "a"}
-    assert run.report.exit_code == ExitCode.INTERRUPTED
 
 
 @pytest.fixture

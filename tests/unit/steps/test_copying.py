@@ -51,6 +51,15 @@ def test_all_bytes_are_told_as_they_go_out(stand: Stand, *, prepared: bool) -> N
     assert sum(event.bytes for event in stand.events if isinstance(event, Sent)) == 300_005
 
 
+def test_a_directory_is_no_part_of_a_new_tree_whose_name_it_begins_with(stand: Stand) -> None:
+    arrived = stand.wants("data/sub/f", "content")
+    beside = [stand.there / "data2", stand.there / "data.log" / "empty"]
+    stand.plan = stand.plan._replace(directories=tuple(map(str, beside)))
+    assert stand.deploy() == (1, 0)
+    assert arrived.read_text() == "content"
+    assert all(directory.is_dir() for directory in beside)
+
+
 def test_directories_are_made_with_and_without_files(stand: Stand) -> None:
     new = stand.there / "new"
     f = stand.wants("new/deep/f", "content")
