@@ -43,7 +43,7 @@ def kind_named(session_bed: Bed, request: pytest.FixtureRequest) -> Callable[[st
         if name == "loopback":
             return ssh_kind(name, request.getfixturevalue("loopback"))
         if session_bed.kind != "docker":
-            pytest.skip("only Docker's hosts have it")
+            pytest.skip(f"{name} is a kind of host that only Docker has")
         return ssh_kind(name, session_bed, name if name in WITH_OTHER_SHELLS else None)
 
     return kind_named
@@ -163,5 +163,5 @@ def ssh() -> str:
 def docker_host(session_bed: Bed) -> DockerHost:
     (host,) = session_bed.need(1)
     if not isinstance(host, DockerHost):
-        pytest.skip("only Docker's hosts have a password")
+        pytest.skip("takes a container: its passwords, users and root are its own")
     return host

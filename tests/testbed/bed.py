@@ -237,6 +237,8 @@ def open_bed(kind: str | None = None) -> Iterator[Bed]:
     from testbed import docker_bed, loopback_bed
 
     wanted = kind or os.environ.get(REQUIRE)
+    if wanted not in {None, "", "docker", "loopback"}:
+        raise RuntimeError(f"{REQUIRE}={wanted}: it is docker or loopback, or not set")
     directory = Path(tempfile.mkdtemp(prefix="fastrr-bed-"))
     bed: Bed
     try:
