@@ -321,7 +321,7 @@ def test_a_frozen_host_is_given_up(
     transport: Transport, own_place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(patience, "SIGN_OF_LIFE_AFTER_S", 1.0)
-    monkeypatch.setattr(patience, "GIVE_UP_AFTER_S", 2.0)
+    monkeypatch.setattr(patience, "GIVE_UP_AFTER_S", 4.0)
     items = own_place.items([os.urandom(20_000_000), b"two", b"three"])
     # What waits for ever, in a thread, goes on when the host does.
     with ThreadPoolExecutor(1) as thread, contextlib.ExitStack() as stack:

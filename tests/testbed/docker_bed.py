@@ -134,7 +134,13 @@ class DockerHost(TestHost):
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
-        self.container.pause()
+        for tries_left in (4, 3, 2, 1, 0):
+            try:
+                self.container.pause()
+                break
+            except docker.errors.APIError:  # "unable to freeze", now and then on a busy machine
+                if not tries_left:
+                    raise
         try:
             yield
         finally:
