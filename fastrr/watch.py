@@ -45,10 +45,20 @@ done
 
 
 _ENDING = r"""
+settled() {
+    # On a busy host screen comes to what a program said last when that has long ended.
+    tries=5 before=
+    while now=$(wc -c <"$1" 2>/dev/null) && [ "$tries" -gt 0 ]; do
+        [ "$now" -eq 0 ] || [ "$now" != "$before" ] || break
+        before=$now tries=$((tries - 1))
+        pause {tick}
+    done
+}
 ending() {
     if [ -s "$2/exit" ]; then
         read -r status <"$2/exit"
         if [ "$status" != 0 ]; then
+            settled "$2/log"
             tail -n {lines} -- "$2/log" 2>/dev/null | tr -d '\000' | sed "s/^/said $1 /"
             echo
         fi
@@ -75,7 +85,7 @@ def watch_script(launches: Sequence[Launch]) -> Script:
     lines = [f"d{n}={quote(launch.state)}\n" for n, launch in enumerate(launches)]
     lines.append(f"pending={quote(' '.join(map(str, range(len(launches)))))}\n")
     lines.append(LOOK + _ending())
-    lines.append(_WATCH.replace("{tick}", f"{WATCH_TICK_S} {round(1 / WATCH_TICK_S)}"))
+    lines.append(_WATCH.replace("{tick}", _tick()))
     return script("".join(lines))
 
 
@@ -86,9 +96,14 @@ def status_script(launches: Sequence[Launch]) -> Script:
     return script("".join((*lines, "true\n")))
 
 
+def _tick() -> str:
+    """Return what the scripts' ``pause`` is given."""
+    return f"{WATCH_TICK_S} {round(1 / WATCH_TICK_S)}"
+
+
 def _ending() -> str:
     # screen's own remarks are among the lines, and left out afterwards
-    return _ENDING.replace("{lines}", str(_LAST_LINES + 4))
+    return _ENDING.replace("{lines}", str(_LAST_LINES + 4)).replace("{tick}", _tick())
 
 
 class Parser:

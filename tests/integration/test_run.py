@@ -41,7 +41,7 @@ def test_copies_starts_and_says_so(controller: Controller, hosts: list[TestHost]
 def test_where_the_time_went_is_told_and_traced(
     controller: Controller, hosts: list[TestHost]
 ) -> None:
-    controller.write("prog.sh", "#!/bin/sh\nsleep 0.1\n", 0o755)
+    controller.write("prog.sh", "#!/bin/sh\nsleep 1\n", 0o755)
     controller.config(
         """
         c = Component(name='main', executable='prog.sh', start_index=1, base_dir='work')

@@ -207,6 +207,24 @@ def test_what_a_component_that_failed_said_last_is_told(
     ]
 
 
+@pytest.mark.parametrize("script_of", [watch_script, status_script])
+def test_a_log_that_is_still_being_written_is_waited_for(
+    one_box: Box, script_of: Callable[[Sequence[Launch]], Script]
+) -> None:
+    (one,) = launches(one_box, "one")
+    log = Path(one.state, "log")
+    log.touch()
+    Path(one.state, "exit").write_text("1\n")
+    # Written as screen does it on a busy host: nothing at first, and in pieces.
+    wc = one_box.bin / "wc"
+    wc.write_text(
+        f'#!/bin/sh\n/usr/bin/wc "$@"\n'
+        f'case $(cat {log}) in "") echo one ;; one) echo two ;; esac >>{log}\n'
+    )
+    wc.chmod(0o755)
+    assert heard([one], one_box.ask(script_of([one]))) == [Ended("one", 1, ("one", "two"))]
+
+
 def test_what_looks_like_an_ending_in_a_log_is_none(box: Box) -> None:
     which = launches(box, "one", "two")
     Path(which[0].state, "exit").write_text("1\n")
