@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
 
@@ -217,3 +218,20 @@ def test_who_cleans_up_is_not_cut_off(stand: Stand) -> None:
     run.session.cancel(cut=False)
     run.discard()
     assert base_dirs(stand) == []
+
+
+@pytest.mark.parametrize(("cut", "told"), [(True, "interrupt"), (False, "end_transfer")])
+def test_a_cancel_ends_what_is_stuck(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, cut: bool, told: str
+) -> None:
+    """A transfer, so that what it has begun can be cleaned up; or the connection itself."""
+    run = stand.run()
+    heard: list[str] = []
+
+    def hears(name: str) -> Callable[[], None]:
+        return lambda: heard.append(name)
+
+    for name in ("interrupt", "end_transfer"):
+        monkeypatch.setattr(run.context.host, name, hears(name))
+    run.session.cancel(cut=cut)
+    assert heard == [told]
