@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import multiprocessing
 import os
 import stat
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -217,6 +219,21 @@ def test_processes_that_add_at_once_lose_and_double_nothing(tmp_path: Path) -> N
     entries = known_hosts.read([str(file)])
     for name in [f"{own}{number}" for own in ("a", "d", "shared") for number in range(20)]:
         assert len(look_up(entries, name).keys) == 1, name
+
+
+def test_who_adds_waits_for_whoever_is_at_it(tmp_path: Path) -> None:
+    """And sees then what that has filed."""
+    file = tmp_path / "kh"
+    with file.open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        arguments = (str(file), "web", "ssh-ed25519", KEY, False)
+        adder = threading.Thread(target=known_hosts.add, args=arguments, daemon=True)
+        adder.start()
+        adder.join(0.2)
+        assert adder.is_alive()
+        held.write(line("web"))
+    adder.join(10)
+    assert file.read_text() == line("web")
 
 
 # Not at all
