@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -175,10 +174,7 @@ def test_components_that_are_watched_run_on(
     running = start(WATCHING)
     running.wait_until(lambda: "start 1: 2 components" in running.log)
     running.process.send_signal(signal.SIGINT)
-    began = time.monotonic()
     assert running.ends() == 130, running.log
-    # Workers that have not heard of it are given ten seconds, then killed.
-    assert time.monotonic() - began < 9
     assert hosts[0].run(f"kill -0 {hosts[0].state('main', 'pid').strip()}").status == 0
     assert len(controller.local_sessions()) == 1
 
