@@ -76,11 +76,14 @@ def missing_directories(facts: HostFacts) -> dict[str, str]:
     }
 
 
-def base_dirs(plan: HostPlan, facts: HostFacts, session: str, run_id: str) -> tuple[str, ...]:
-    """Return names for the temporary base_dirs of a run, in order of ``plan.fresh``."""
+def base_dirs(plan: HostPlan, facts: HostFacts, session: str, name: str) -> tuple[str, ...]:
+    """Return paths for the temporary base_dirs of a run, in order of ``plan.fresh``.
+
+    ``name`` tells them from all others.
+    """
     return tuple(
-        join(facts.temporary_directory, f"fastrr-{session}-{_harmless(name)}.{run_id}-{number}")
-        for number, name in enumerate(fresh.component for fresh in plan.fresh)
+        join(facts.temporary_directory, f"fastrr-{session}-{_harmless(component)}.{name}-{number}")
+        for number, component in enumerate(fresh.component for fresh in plan.fresh)
     )
 
 

@@ -1,30 +1,39 @@
 """What is held where until it is verified; the scripts that make and discard it. Pure.
 
-For every directory that gets files a *holding directory* ``.fastrr-RUN`` is made inside it,
+For every directory that gets files a *holding directory* ``.fastrr-NAME`` is made inside it,
 readable by nobody else; a transport writes each file there. Directories that do not exist yet are
 made there, too, in the holding directory of the nearest parent that does: a whole *tree* of new
 directories and files is put in place by one rename.
+
+What is run and renamed comes from there, so nobody else may have made it: each is made by a
+``mkdir`` that has to succeed. The name is nobody's to foresee, but that is not what safety rests
+on; it keeps others from taking it. A ``mkdir`` that succeeded is enough, whoever the file system
+says it belongs to (NFS with root_squash, CIFS).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from posixpath import basename, join
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from fastrr.model import Algorithm, Copy
 from fastrr.probe import HostFacts
 from fastrr.shell import Script, fits_a_line, inside, parent, quote, script, to_text
 from fastrr.shell import join as join_words
+from fastrr.ways import OWN
+
+T = TypeVar("T")
 
 HOLDING_NAMES = f".fastrr-{'[0-9a-f]' * 12}-[0-9]*"
-"""A shell's pattern of what real runs call them; see `fastrr.steps.context.Context.run_id`."""
+"""A shell's pattern of what real runs call them; see `fastrr.steps.context.Context.new_name`."""
 
 
-def holding_directory(directory: str, run_id: str) -> str:
-    """Return the name under which new files for ``directory`` are kept until they are verified."""
-    return join(directory, f".fastrr-{run_id}")
+def holding_directory(directory: str, name: str) -> str:
+    """Return the path under which new files for ``directory`` are kept until they are verified."""
+    return join(directory, f".fastrr-{name}")
 
 
 GMAC_FROM_BYTES = 1 << 22
@@ -78,11 +87,12 @@ def hold(
     copies: Sequence[Copy],
     digests: Mapping[Algorithm, Mapping[str, str]],
     able: frozenset[Algorithm],
-    run_id: str,
+    name: str,
     ancestors: Mapping[str, str] | None = None,
 ) -> tuple[Held, ...]:
     """Give each copy its temporary path; content that occurs twice is marked to be sent once.
 
+    ``name`` tells these holding directories from all others.
     ``ancestors`` has, for each directory that does not exist, the nearest parent that does.
     """
     trees = _trees(copies, ancestors or {})
@@ -90,16 +100,16 @@ def hold(
     sent: dict[tuple[Algorithm, str], str] = {}
     held = []
     for number, copy in enumerate(copies):
-        name = basename(copy.destination)
+        file = basename(copy.destination)
         if not fits_a_line(copy.destination):
-            name = f"odd-{number}"
-            while join(parent(copy.destination), name) in destinations:
-                name += "_"
+            file = f"odd-{number}"
+            while join(parent(copy.destination), file) in destinations:
+                file += "_"
         directory = parent(copy.destination)
         tree = trees.get(directory)
         above = directory if tree is None else parent(tree)
-        holding = holding_directory(above, run_id)
-        path = moved(join(directory, name), above, holding)
+        holding = holding_directory(above, name)
+        path = moved(join(directory, file), above, holding)
         by = algorithm(copy, able)
         digest = digests[by][copy.source]
         first = sent.setdefault((by, digest), path)
@@ -121,12 +131,16 @@ def _trees(copies: Sequence[Copy], ancestors: Mapping[str, str]) -> dict[str, st
     trees: dict[str, str] = {}
     for directory in dict.fromkeys(parent(copy.destination) for copy in copies):
         if (ancestor := ancestors.get(directory)) is not None:
-            first = inside(ancestor, directory).partition("/")[0]
-            trees[directory] = join(ancestor, first)
+            trees[directory] = _first_below(ancestor, directory)
     odd = {
         trees.get(parent(copy.destination)) for copy in copies if not fits_a_line(copy.destination)
     }
     return {directory: tree for directory, tree in trees.items() if tree not in odd}
+
+
+def _first_below(ancestor: str, directory: str) -> str:
+    """Return the directory of ``ancestor`` that leads to ``directory``."""
+    return join(ancestor, inside(ancestor, directory).partition("/")[0])
 
 
 def moved(path: str, directory: str, to: str) -> str:
@@ -142,11 +156,27 @@ failed() {
 anew() {
     said=$(mkdir -m 700 -- "$2" 2>&1) || failed "$1" "$said"
 }
+stop=
+first() {
+    # Before anything is made in it: in a directory like /tmp somebody else may have been quicker.
+    [ -k "${2%/*}/" ] || return 0
+    said=$(mkdir -- "$2" 2>&1) || own "$2" || {
+        failed "$1" "somebody else has made it: $(ls -ld -- "$2" 2>&1)"
+        stop=yes
+    }
+}
 made() {
     [ -d "$2" ] || said=$(mkdir -p -- "$2" 2>&1) || failed "$1" "$said"
 }
 held() {
-    [ -d "$2" ] || said=$(mkdir -m 700 -- "$2" 2>&1) || failed "$1" "$said"
+    # It may have been made just now, with others that could not be.
+    [ -O "$2" ] && rmdir -- "$2" 2>/dev/null
+    said=$(mkdir -m 700 -- "$2" 2>&1) && return
+    if [ -e "$2" ] || [ -L "$2" ]; then
+        echo "taken $1 $(ls -ld -- "$2" 2>&1 | tr '\n' ' ')"
+    else
+        failed "$1" "$said"
+    fi
 }
 """
 
@@ -158,6 +188,8 @@ class Preparation(NamedTuple):
     """Temporary base_dirs: made anew, for nobody else to read; an error if they exist."""
     directories: tuple[str, ...] = ()
     """Made with all their parents, where they are missing."""
+    firsts: tuple[str, ...] = ()
+    """Of the missing ones, those to be made in directories that there are."""
     holding: tuple[str, ...] = ()
     """Holding directories: made anew, for nobody else to read."""
     inside: tuple[tuple[str, str], ...] = ()
@@ -165,8 +197,16 @@ class Preparation(NamedTuple):
 
     @classmethod
     def of(
-        cls, base_dirs: Sequence[str], directories: Sequence[str], held: Sequence[Held]
+        cls,
+        base_dirs: Sequence[str],
+        directories: Sequence[str],
+        held: Sequence[Held],
+        ancestors: Mapping[str, str] | None = None,
     ) -> Preparation:
+        """Return what has to be made for ``held`` and, besides, ``directories``.
+
+        ``ancestors``: see `hold`.
+        """
         holding = tuple(holding_directories(held))
         trees = {h.tree: h.holding for h in held if h.tree is not None}
         wanted: dict[str, None] = {}
@@ -176,7 +216,17 @@ class Preparation(NamedTuple):
                 in_trees[moved(path, parent(tree), trees[tree])] = path
             else:
                 wanted[path] = None
-        return cls(tuple(base_dirs), tuple(wanted), holding, tuple(in_trees.items()))
+        above = ancestors or {}
+        firsts = dict.fromkeys(
+            _first_below(above[path], path) for path in wanted if above.get(path, path) != path
+        )
+        return cls(tuple(base_dirs), tuple(wanted), tuple(firsts), holding, tuple(in_trees.items()))
+
+    @property
+    def groups(self) -> tuple[Sequence[str], ...]:
+        """All directories, in the order in which they are made."""
+        in_trees = [path for path, _ in self.inside]
+        return self.base_dirs, self.firsts, self.directories, self.holding, in_trees
 
     def in_stream(self, missing: Collection[str], held: Sequence[Held]) -> tuple[str, ...] | None:
         """Return what has to be made besides by who unpacks files into holding directories.
@@ -196,40 +246,73 @@ def prepare_script(preparation: Preparation) -> Script:
 
     One ``mkdir`` makes many; only what is then not there is tried again, to hear why.
     """
-    base_dirs, wanted = preparation.base_dirs, preparation.directories
-    holding = preparation.holding
-    in_trees = [path for path, _ in preparation.inside]
-    lines = [_CHECK_MADE]
-    lines += [f"anew {n} {quote(path)}\n" for n, path in enumerate(base_dirs)]
-    lines += [f"mkdir -p -- {join_words(chunk)} 2>/dev/null\n" for chunk in chunks(wanted)]
-    lines += [f"mkdir -m 700 -- {join_words(chunk)} 2>/dev/null\n" for chunk in chunks(holding)]
-    lines += [f"mkdir -p -- {join_words(chunk)} 2>/dev/null\n" for chunk in chunks(in_trees)]
-    lines += [f"made {n} {quote(path)}\n" for n, path in enumerate(wanted, len(base_dirs))]
-    first = len(base_dirs) + len(wanted)
-    lines += [f"held {n} {quote(path)}\n" for n, path in enumerate(holding, first)]
-    lines += [f"made {n} {quote(path)}\n" for n, path in enumerate(in_trees, first + len(holding))]
+    numbers = count()
+    base_dirs, firsts, wanted, holding, in_trees = (
+        [(next(numbers), path) for path in paths] for paths in preparation.groups
+    )
+    lines = [OWN, _CHECK_MADE]
+    lines += _calls("anew", base_dirs)
+    lines += _calls("first", firsts)
+    lines += ['[ -z "$stop" ] || { echo stop; exit 0; }\n'] if firsts else []
+    lines += _make_all(wanted)
+    lines += _calls("made", wanted)
+    for chunk in chunks(holding):
+        lines.append(f"mkdir -m 700 -- {join_words(path for _, path in chunk)} 2>/dev/null || {{\n")
+        lines += (*_calls("held", chunk), "}\n")
+    lines += _make_all(in_trees)
+    lines += _calls("made", in_trees)
     return script("".join((*lines, "true\n")))
 
 
-def parse_prepared(preparation: Preparation, body: bytes) -> dict[str, str]:
-    """Return, for each directory that could not be made, what ``mkdir`` said."""
-    paths = [*preparation.base_dirs, *preparation.directories]
-    paths += [parent(path) for path in preparation.holding]
-    paths += [path for _, path in preparation.inside]
+def _calls(function: str, numbered: Iterable[tuple[int, str]]) -> list[str]:
+    return [f"{function} {number} {quote(path)}\n" for number, path in numbered]
+
+
+def _make_all(numbered: Sequence[tuple[int, str]]) -> list[str]:
+    paths = [path for _, path in numbered]
+    return [f"mkdir -p -- {join_words(chunk)} 2>/dev/null\n" for chunk in chunks(paths)]
+
+
+class Prepared(NamedTuple):
+    """What a `prepare_script` could not make."""
+
+    failures: Mapping[str, str] = {}
+    """What ``mkdir`` said, by directory: of a holding directory, the one it should be in."""
+    taken: Mapping[str, str] = {}
+    """By holding directory that somebody else has made: how ``ls`` describes it."""
+    unmade: frozenset[str] = frozenset()
+    """The holding directories that are not ours."""
+
+
+def parse_prepared(preparation: Preparation, body: bytes) -> Prepared:
+    """Understand what the script made for ``preparation`` has said."""
+    paths = [path for group in preparation.groups for path in group]
+    holding = set(preparation.holding)
     failures: dict[str, str] = {}
+    taken: dict[str, str] = {}
+    unmade: set[str] = set()
     for line in filter(None, to_text(body).split("\n")):
-        number, _, message = line.partition(" ")
-        failures.setdefault(paths[int(number)], message.strip())
-    return failures
+        match line.split(" ", 2):
+            case ["stop"]:
+                unmade |= holding
+            case ["taken", number, owner]:
+                taken[paths[int(number)]] = owner.strip()
+                unmade.add(paths[int(number)])
+            case [number, *words]:
+                path = paths[int(number)]
+                if path in holding:
+                    unmade.add(path)
+                    path = parent(path)
+                failures.setdefault(path, " ".join(words).strip())
+    return Prepared(failures, taken, frozenset(unmade))
 
 
-def discard_script(held: Sequence[Held]) -> Script:
-    """Return the script that removes what an abandoned copy has left behind.
+def discard_script(holding: Sequence[str]) -> Script:
+    """Return the script that removes what an abandoned copy has left in holding directories.
 
     What was receiving may live on for a moment, and make anew what has just been removed: it is
     over when nothing has come back for a while.
     """
-    holding = holding_directories(held)
     lines = ["remove() {\n    found=\n"]
     lines.extend(f"    [ ! -e {quote(directory)} ] || found=yes\n" for directory in holding)
     lines.extend(f"    rm -rf -- {join_words(chunk)} 2>/dev/null\n" for chunk in chunks(holding))
@@ -253,7 +336,7 @@ def remove_script(directories: Sequence[str]) -> Script:
     return script(f"rm -rf -- {join_words(directories)}\n")
 
 
-def chunks(words: Sequence[str], size: int = 400) -> Iterator[Sequence[str]]:
+def chunks(words: Sequence[T], size: int = 400) -> Iterator[Sequence[T]]:
     """Cut into pieces that fit one argument list: 400 words of at most 255 bytes, or 4096."""
     for start in range(0, len(words), size):
         yield words[start : start + size]

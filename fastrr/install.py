@@ -46,6 +46,7 @@ from fastrr.shell import (
     to_text,
 )
 from fastrr.shell import join as join_words
+from fastrr.ways import OWN
 
 CONTROL = ".fastrr-control"
 """In a holding directory: the directory that a parcel's script comes in."""
@@ -54,6 +55,10 @@ PERL_FROM_DIRECTORIES = 4
 """From here one ``perl`` is quicker than a ``mv`` for each directory."""
 
 STALE_AFTER_MINUTES = 24 * 60
+
+LONGEST_COMMAND_BYTES = 1 << 15
+"""Of the directories that are made by the command before a stream: it is one argument, which Linux
+takes up to 128 KiB of."""
 
 _FUNCTIONS = (
     r"""
@@ -67,14 +72,15 @@ odd() {
     found=$($hasher 2>/dev/null <"$4")
     if [ "${found%% *}" = "$2" ]; then
         chmod "$3" "$4"
-        # Into a directory of that name mv would move it, not replace it.
-        if [ -d "$5" ] || ! mv -f -- "$4" "$5"; then
+        # Into a directory of that name (or what a link there leads to) mv would move it; what
+        # moves into a directory that is named replaces what has its own name there.
+        cd -- "${4%/*}" && mv -f -- "./${4##*/}" "./${5##*/}" && mv -f -- "./${5##*/}" .. ||
             echo "left $1"
-        fi
     else
         echo "bad $1"
     fi
-    rm -f -- "$4"
+    rm -f -- "$4" "${4%/*}/${5##*/}"
+    cd /
 }
 move() {
     cd "$1" && shift && mv -f -- "$@" ..
@@ -102,7 +108,9 @@ now() {
 remove_stale() {
     # What runs left that were killed: a process is spent only if there is something.
     for path in "$1"/{stale_names}; do
-        [ -d "$path" ] && find "$path" -prune -mmin +{stale} -exec rm -rf -- {} \;
+        # Nobody else's: what is in it may change while it is being removed.
+        [ -d "$path" ] && [ ! -L "$path" ] && [ -O "$path" ] &&
+            find "$path" -prune -mmin +{stale} -exec rm -rf -- {} \;
     done 2>/dev/null
 }
 now
@@ -208,7 +216,7 @@ class _Finish(NamedTuple):
         for n, h in plain:
             *words, path = row(n, h)
             tables[h.algorithm].append(" ".join((*words, below(common, path))))
-        lines = [_FUNCTIONS]
+        lines = [OWN, _FUNCTIONS]
         lines += [f"mkdir -p -- {join_words(chunk)}\n" for chunk in chunks(missing)]
         lines += _spread_lines(held)
         for n, h in odd:
@@ -278,10 +286,8 @@ class Parcel(NamedTuple):
 
     directory: str
     """Where the stream is unpacked."""
-    make: bool
-    """The directory is to be made first, for nobody else to read."""
-    directories: tuple[str, ...]
-    """Others that the stream makes, for nobody else to read."""
+    makes: tuple[str, ...]
+    """Directories that have to be made first, for nobody else to read."""
     files: tuple[tuple[str, bytes], ...]
     """They come before everything else."""
     last: str
@@ -311,6 +317,9 @@ def parcel(
         return None
     if any(h.path == control or h.path.startswith(f"{control}/") for h in held):
         return None
+    makes = () if holding_exists else tuple(holding)
+    if not all(map(is_plain, makes)) or sum(map(len, makes)) > LONGEST_COMMAND_BYTES:
+        return None
     finish = _Finish.of(held, gmac_key, True, perl, missing)
     begin = _UNLESS_INCOMPLETE.replace("{control}", control)
     begin = begin.replace("{holding}", join_words(holding))
@@ -320,11 +329,7 @@ def parcel(
         names = "".join(f"{line.split(' ', 3)[3]}\0" for line in table)
         files.append((f"{control}/held-{by.value}", to_bytes("".join(f"{t}\n" for t in table))))
         files.append((f"{control}/names-{by.value}", to_bytes(names)))
-    make = not holding_exists and len(holding) == 1
-    directories = () if holding_exists or make else tuple(holding)
-    return Parcel(
-        directory, make, directories, tuple(files), f"{control}/all", script_, f"{control}/finish"
-    )
+    return Parcel(directory, makes, tuple(files), f"{control}/all", script_, f"{control}/finish")
 
 
 def _spread_lines(held: Sequence[Held]) -> Iterator[str]:
@@ -357,7 +362,8 @@ def _move_lines(
             yield f"move {quote(directory)} {join_words(chunk)}\n"
     for (tree, holding), directories in trees.items():
         top, above = join(holding, basename(tree)), join(parent(tree), "")
-        yield f"if ! mv -f -- {quote(top)} {quote(above)} 2>/dev/null; then\n"
+        yield f"mv -f -- {quote(top)} {quote(above)} 2>/dev/null || if ! own {quote(tree)}; then\n"
+        yield f'    echo "somebody else has made it: $(ls -ld -- {quote(tree)} 2>&1)" >&2\nelse\n'
         for chunk in chunks(list(directories.values())):
             yield f"mkdir -p -- {join_words(chunk)}\n"
         for path, destination in directories.items():

@@ -65,7 +65,7 @@ def check(context: Context, always_copy: bool) -> Findings:
             Span(context.host.name, "hash", now - facts.hashing_s, now, "as part of check")
         )
     _require_tools(context, facts)
-    base_dirs = delta.base_dirs(context.plan, facts, settings.session, context.run_id)
+    base_dirs = delta.base_dirs(context.plan, facts, settings.session, context.new_name())
     plan = context.plan._replace(files=()) if seen.listing else context.plan
     draft = delta.draft(
         plan, facts, seen.files, context.sources, base_dirs, always_copy=always_copy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -29,10 +30,11 @@ class Context:
     """Shared by all hosts of a worker."""
     cancelled: threading.Event = field(default_factory=threading.Event)
 
-    @property
-    def run_id(self) -> str:
-        """Distinguishes this host's temporary names: hosts may share a file system."""
-        return f"{self.settings.run_id}-{self.number}"
+    new_token: Callable[[], str] = lambda: secrets.token_hex(6)
+
+    def new_name(self) -> str:
+        """Return part of a temporary name: nobody can foresee it, and no other host has it."""
+        return f"{self.new_token()}-{self.number}"
 
     @contextlib.contextmanager
     def timed(self, activity: str, detail: str = "") -> Iterator[None]:

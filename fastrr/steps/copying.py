@@ -13,7 +13,7 @@ from fastrr import delta, holding, install
 from fastrr.delta import Decision
 from fastrr.errors import CommandFailed, ConnectionLost, HostError, Interrupted
 from fastrr.events import Event, Sent, Span
-from fastrr.holding import Held, Preparation
+from fastrr.holding import Held, Preparation, Prepared
 from fastrr.hosts.base import ANSWER_WITHIN_S, SLOWEST_READ_BYTES_S, Completed, answer_of, ask
 from fastrr.install import Finished, InstallFailure, Parcel
 from fastrr.model import Algorithm, Copy, Signature
@@ -21,6 +21,7 @@ from fastrr.probe import HostFacts
 from fastrr.requests import CopyReport
 from fastrr.steps.context import Context
 from fastrr.transports import (
+    NOT_MADE,
     UNKNOWN,
     Basis,
     Item,
@@ -32,6 +33,9 @@ from fastrr.transports import (
 )
 
 SENT_EVENT_EVERY_S = 0.1
+
+NAMES_TRIED = 3
+"""For holding directories, where somebody else has been quicker to make one."""
 
 
 def copy(
@@ -57,26 +61,55 @@ def _copy(
 ) -> CopyReport:
     able = holding.abilities(facts)
     missing = delta.missing_directories(facts)
-    held = holding.hold(decision.copies, digests, able, context.run_id, missing)
-    job = _Job(context, facts, held)
-    preparation = Preparation.of(decision.base_dirs, decision.directories, held)
-    in_stream = preparation.in_stream(missing, held)
-    parcel = job.parcel(in_stream)
-    if parcel is None or in_stream is None:
-        with context.timed("prepare"):
-            script = holding.prepare_script(preparation)
-            body, _ = ask(context.host, script, "making directories")
-        if unmade := holding.parse_prepared(preparation, body):
-            _abandon(context, held)
-            reasons = (f"the directory {path} can't be made: {why}" for path, why in unmade.items())
-            return CopyReport(0, 0, tuple(reasons))
-    if not held:
-        return CopyReport(0, 0)
-    try:
-        return job.send_and_install() if parcel is None else job.send_parcel(parcel)
-    except (HostError, Interrupted):
-        _abandon(context, held)
-        raise
+    base_dirs = decision.base_dirs
+    taken: Mapping[str, str] = {}
+    for attempt in range(NAMES_TRIED):
+        held = holding.hold(decision.copies, digests, able, context.new_name(), missing)
+        job = _Job(context, facts, held)
+        preparation = Preparation.of(base_dirs, decision.directories, held, missing)
+        in_stream = None if attempt else preparation.in_stream(missing, held)
+        parcel = job.parcel(in_stream)
+        if parcel is None or in_stream is None:
+            prepared = _prepare(context, preparation)
+            if prepared.failures:
+                unmade = prepared.failures.items()
+                reasons = (f"the directory {path} can't be made: {why}" for path, why in unmade)
+                return CopyReport(0, 0, tuple(reasons))
+            base_dirs, taken = (), prepared.taken
+            if taken:
+                continue
+        if not held:
+            return CopyReport(0, 0)
+        try:
+            return job.send_and_install() if parcel is None else job.send_parcel(parcel)
+        except _NotMade:
+            continue
+        except (HostError, Interrupted):
+            _abandon(context, holding.holding_directories(held))
+            raise
+    return CopyReport(0, 0, tuple(_taken(path, whose) for path, whose in taken.items()))
+
+
+class _NotMade(Exception):
+    """The command that sends everything could not make the holding directories."""
+
+
+def _prepare(context: Context, preparation: Preparation) -> Prepared:
+    """Make directories; where some can't be made, the holding directories are removed again."""
+    with context.timed("prepare"):
+        script = holding.prepare_script(preparation)
+        body, _ = ask(context.host, script, "making directories")
+    prepared = holding.parse_prepared(preparation, body)
+    if prepared.failures or prepared.taken:
+        _abandon(context, [path for path in preparation.holding if path not in prepared.unmade])
+    return prepared
+
+
+def _taken(path: str, whose: str) -> str:
+    return (
+        f"{path} is somebody else's: {whose}; so were {NAMES_TRIED - 1} other names before it: "
+        "whoever takes them can write to the directory they are in"
+    )
 
 
 class _Job:
@@ -119,6 +152,8 @@ class _Job:
                 context.host, self._items, self._meter.add, parcel, self._limit_s
             )
         self._meter.flush()
+        if completed.status == NOT_MADE and not completed.stdout:
+            raise _NotMade
         if not completed.stdout and completed.stderr.strip():
             raise CommandFailed(f"the files can't be unpacked: {completed.last_words()}")
         body = answer_of(completed, parcel.script, "verifying the copies")
@@ -245,14 +280,13 @@ def _changed(path: str, signature: Signature) -> bool:
         return True
 
 
-def _abandon(context: Context, held: Sequence[Held]) -> None:
-    """Remove what was not put in place; if that can't be done, say where it is."""
-    if not held:
+def _abandon(context: Context, directories: Sequence[str]) -> None:
+    """Remove holding directories of ours; if that can't be done, say where they are."""
+    if not directories:
         return
     try:
-        context.host.run(holding.discard_script(held), limit_s=ANSWER_WITHIN_S)
+        context.host.run(holding.discard_script(directories), limit_s=ANSWER_WITHIN_S)
     except HostError as error:
-        directories = holding.holding_directories(held)
         more = f" and {len(directories) - 1} more like it" if len(directories) > 1 else ""
         context.log(
             logging.WARNING,

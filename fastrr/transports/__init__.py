@@ -4,9 +4,10 @@ from fastrr.transports.base import Basis, Item, Transport
 from fastrr.transports.choice import Share, choose, unusable
 from fastrr.transports.rsync import RsyncTransport, programs_here
 from fastrr.transports.sftp import SftpTransport
-from fastrr.transports.stream import UNKNOWN, StreamTransport
+from fastrr.transports.stream import NOT_MADE, UNKNOWN, StreamTransport
 
 __all__ = [
+    "NOT_MADE",
     "UNKNOWN",
     "Basis",
     "Item",

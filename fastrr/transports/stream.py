@@ -14,7 +14,7 @@ from fastrr.hosts.base import Completed, Feed, Host
 from fastrr.install import Parcel
 from fastrr.shell import common_directory, inside, is_plain, to_bytes, to_text
 from fastrr.transports.base import Item
-from fastrr.transports.tarstream import BLOCK_BYTES, END, directory_header, header, padding
+from fastrr.transports.tarstream import BLOCK_BYTES, END, header, padding
 
 BULK_FROM_BYTES = 48 << 20
 """From here a second connection, by the OpenSSH client, pays its handshake (0.15 to 0.2 s)."""
@@ -22,6 +22,8 @@ BULK_FROM_BYTES = 48 << 20
 KEEP_UP_TO_BYTES = 8 << 20
 """Twice as much may be kept by every worker."""
 _PIECE_BYTES = 1 << 17
+NOT_MADE = 77
+"""Exit status of a parcel's command whose directories are not ours to make."""
 UNKNOWN = "; all files had been sent: which of them are in place, the next run will see"
 
 
@@ -67,14 +69,17 @@ class StreamTransport:
     ) -> tuple[dict[int, str], Completed]:
         """Send a parcel with its items; return which of them failed, and what the script said.
 
-        ``limit_s`` is for what is left to do when all has been sent.
+        ``limit_s`` is for what is left to do when all has been sent. The status is `NOT_MADE` where
+        its directories could not be made; then nothing has happened.
         """
-        enter = f"cd {parcel.directory}"
-        if parcel.make:
-            enter = f"mkdir -m 700 {parcel.directory} && {enter}"
-        unpack = _TAR.replace(" {in}", "")
-        begin = f"echo {parcel.script.begins} >&2"
-        command = f"exec sh -c '{begin}; {enter} && {unpack}; exec sh {parcel.runs}'"
+        commands = [f"echo {parcel.script.begins} >&2"]
+        if parcel.makes:
+            made = " ".join(parcel.makes)
+            undo = f"for d in {made}; do [ -O $d ] && rmdir $d; done 2>/dev/null"
+            commands.append(f"mkdir -m 700 {made} || {{ {undo}; exit {NOT_MADE}; }}")
+        # What is run is what has been unpacked here: not in somebody else's directory.
+        commands += [f"cd {parcel.directory} || exit 1", _TAR.replace(" {in}", "")]
+        command = f"exec sh -c '{'; '.join((*commands, f'exec sh {parcel.runs}'))}'"
         archive = self._archive(items, parcel.directory, sent, parcel)
         try:
             completed = host.stream(command, archive, limit_s=limit_s)
@@ -145,8 +150,6 @@ class _Archive:
         self.complete = True
 
     def _first(self, parcel: Parcel) -> Iterator[bytes]:
-        for directory in parcel.directories:
-            yield directory_header(to_bytes(self._below(directory)), 0o700)
         for path, content in parcel.files:
             yield header(to_bytes(self._below(path)), len(content)) + content
             yield padding(len(content))

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import shutil
 import stat
 import subprocess
@@ -179,6 +180,8 @@ class Stand:
     nobody: bool = False
     """Steps are done as a user that permissions apply to, where the tests run as root."""
     runs: int = 0
+    new_token: Callable[[], str] = lambda: secrets.token_hex(6)
+    """Makes the part of temporary names that nobody can foresee."""
 
     def __post_init__(self) -> None:
         self.there.mkdir()
@@ -241,7 +244,16 @@ class Stand:
                 os.chown(path, NOBODY, NOBODY)
         host = BoxHost(self.box, nobody=self.nobody)
         return Run(
-            self, Context(host, self.plan, self.sources(), settings, self._hear, number or 0)
+            self,
+            Context(
+                host,
+                self.plan,
+                self.sources(),
+                settings,
+                self._hear,
+                number or 0,
+                new_token=self.new_token,
+            ),
         )
 
     def deploy(self, *, always_copy: bool = False) -> tuple[int, int]:

@@ -19,10 +19,12 @@ from fastrr.digests import digest
 from fastrr.holding import (
     Held,
     Preparation,
+    Prepared,
     abilities,
     algorithm,
     discard_script,
     hold,
+    holding_directories,
     holding_directory,
     parse_prepared,
     prepare_script,
@@ -106,7 +108,9 @@ def prepare(
 ) -> dict[str, str]:
     """Make the directories; return what could not be made, and why."""
     preparation = Preparation.of(base_dirs, directories, held)
-    return parse_prepared(preparation, box.ask(prepare_script(preparation), nobody=nobody))
+    prepared = parse_prepared(preparation, box.ask(prepare_script(preparation), nobody=nobody))
+    assert prepared.taken == {}
+    return dict(prepared.failures)
 
 
 def install(
@@ -571,7 +575,7 @@ def test_a_copy_that_was_given_up_leaves_nothing(box: Box) -> None:
     held = held_for(files)
     prepare(box, held)
     send(files, held)
-    box.ask(discard_script(held))
+    box.ask(discard_script(holding_directories(held)))
     assert names_below(box.home) == {b"old", b"sub"}
     assert names_below(box.home / "sub") == set()
     assert (box.home / "old").read_text() == "old"
@@ -698,14 +702,14 @@ def test_a_wrong_digest_outweighs_that_the_file_is_still_there() -> None:
 def test_an_empty_answer_means_that_all_is_in_place() -> None:
     held = held_for([File("/srv/a")])
     assert parse_finished(held, b"").failures == {}
-    assert parse_prepared(Preparation.of((), ["/srv"], held), b"") == {}
+    assert parse_prepared(Preparation.of((), ["/srv"], held), b"") == Prepared()
 
 
 def test_the_first_reason_for_a_directory_is_kept() -> None:
     held = held_for([File("/srv/a")])
     body = b"0 mkdir: Permission denied \n1 mkdir: No such file or directory \n"
     preparation = Preparation.of((), ["/srv"], held)
-    assert parse_prepared(preparation, body) == {"/srv": "mkdir: Permission denied"}
+    assert parse_prepared(preparation, body).failures == {"/srv": "mkdir: Permission denied"}
 
 
 # trees of new directories
@@ -849,7 +853,7 @@ def test_what_is_made_anew_while_it_is_removed_is_removed_again(some_box: Box) -
         f"[ $(wc -l <{log}) -gt 2 ] || {{ mkdir -p {new} && echo late >{new}/b; }}\n"
     )
     (some_box.bin / "sleep").chmod(0o755)
-    some_box.ask(discard_script(held))
+    some_box.ask(discard_script(holding_directories(held)))
     assert names_below(some_box.home) == set()
 
 
@@ -859,5 +863,5 @@ def test_what_is_always_made_anew_is_given_up(one_box: Box) -> None:
     log = one_box.root / "pauses"
     (one_box.bin / "sleep").write_text(f"#!/bin/sh\necho >>{log}\nmkdir {held[0].holding}\n")
     (one_box.bin / "sleep").chmod(0o755)
-    one_box.ask(discard_script(held))
+    one_box.ask(discard_script(holding_directories(held)))
     assert 2 < len(log.read_bytes()) < 30

@@ -12,7 +12,7 @@ from typing import IO
 import pytest
 from testbed.shells import Box, gnu_and_busybox
 
-from fastrr.holding import Held, Preparation, hold, parse_prepared, prepare_script
+from fastrr.holding import Held, Preparation, Prepared, hold, parse_prepared, prepare_script
 from fastrr.hosts.base import Completed, Feed, Host
 from fastrr.hosts.process import feed, start
 from fastrr.install import (
@@ -105,7 +105,7 @@ def deploy(
     preparation = Preparation.of((), directories, held)
     besides = None if prepared else preparation.in_stream(missing, held)
     if prepared:
-        assert parse_prepared(preparation, box.ask(prepare_script(preparation))) == {}
+        assert parse_prepared(preparation, box.ask(prepare_script(preparation))) == Prepared()
     else:
         assert besides is not None
     made = parcel(held, KEY, holding_exists=prepared, missing=besides or (), perl=perl)

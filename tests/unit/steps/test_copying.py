@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import pwd
 import time
 from pathlib import Path
 from threading import Thread
 
 import pytest
-from testbed.shells import eventually
+from testbed.needs import lack
+from testbed.shells import NOBODY, eventually
 from testbed.stand import Run, Stand, alter, mode
 
 from fastrr.errors import CommandFailed, ConnectionLost, HostError, Interrupted
@@ -315,19 +317,54 @@ def test_an_interrupt_leaves_nothing(stand: Stand, *, prepared: bool) -> None:
     assert stand.left_over() == []
 
 
-def test_what_somebody_else_has_made_is_not_used(stand: Stand) -> None:
-    """It would be theirs to exchange what is in it."""
+def names(stand: Stand, *tokens: str) -> list[Path]:
+    """Have the stand use these names for holding directories; return their paths."""
+    rest = iter(tokens)
+    stand.new_token = lambda: next(rest)
+    return [stand.there / f".fastrr-{token}-0" for token in tokens]
+
+
+@BOTH_WAYS
+def test_what_somebody_else_has_made_is_not_used(stand: Stand, *, prepared: bool) -> None:
+    """It would be theirs to exchange what is in it, the script that is run among it."""
     f = stand.wants("f", "new")
     f.write_text("old content")
-    run = decided(stand)
-    (stand.there / f".fastrr-{run.context.run_id}").mkdir()
-    with pytest.raises(HostError, match="File exists"):
-        run.copy()
-    assert f.read_text() == "old content"
+    _, first, second, third = names(stand, "base", "one", "two", "three")
+    for theirs in (first, second):
+        (theirs / ".fastrr-control").mkdir(parents=True)
+        (theirs / ".fastrr-control" / "finish").write_text(f"touch {stand.there}/theirs-was-run")
+    run = decided(stand, prepared=prepared)
+    assert run.copy() == CopyReport(1, 3)
+    assert f.read_text() == "new"
+    assert not (stand.there / "theirs-was-run").exists()
+    assert (first.exists(), second.exists(), third.exists()) == (True, True, False)
+
+
+@BOTH_WAYS
+def test_who_takes_every_name_is_told_by_name(stand: Stand, *, prepared: bool) -> None:
+    if os.getuid() != 0:
+        lack("nobody's directories can't be made")
+    f = stand.wants("f", "new")
+    g = stand.wants("elsewhere/g", "new")
+    _, *taken = names(stand, "base", "one", "two", "three")
+    g.parent.mkdir()
+    for theirs in taken:
+        theirs.mkdir()
+        os.chown(theirs, NOBODY, NOBODY)
+    run = decided(stand, prepared=prepared)
+    began = time.monotonic()
+    (failure,) = run.copy().failures
+    assert time.monotonic() - began < 3
+    assert str(taken[-1]) in failure
+    assert "somebody else's" in failure
+    assert pwd.getpwuid(NOBODY).pw_name in failure
+    assert not f.exists()
+    assert sorted(stand.box.root.rglob(".fastrr-*")) == sorted(taken)
 
 
 def test_where_cleaning_up_fails_it_is_told_what_is_left(stand: Stand) -> None:
     stand.wants("f", "content")
+    _, holding = names(stand, "base", "one")
     run = decided(stand)
     begun = stand.box.root / "begun"
     stand.program("tar", f"touch {begun}; sleep 60")
@@ -341,9 +378,8 @@ def test_where_cleaning_up_fails_it_is_told_what_is_left(stand: Stand) -> None:
     with pytest.raises((ConnectionLost, Interrupted)):
         run.copy()
     cutter.join()
-    holding = f"{stand.there}/.fastrr-{run.context.run_id}"
-    assert any(holding in message and "by hand" in message for message in stand.logged())
-    assert Path(holding).exists()
+    assert any(str(holding) in message and "by hand" in message for message in stand.logged())
+    assert holding.exists()
 
 
 def test_a_disk_that_hangs_is_not_waited_for_for_ever(
