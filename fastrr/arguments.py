@@ -171,6 +171,11 @@ def _add_running(group: argparse._ArgumentGroup) -> None:
         help="compute all digests anew, whatever is remembered of earlier runs",
     )  # fmt: skip
     group.add_argument(
+        "--allow-shared", action="append", type=_absolute, default=[], metavar="DIR",
+        help="write to this directory of a host although everybody there may write to it, and so "
+        "exchange what is put there; may be repeated",
+    )  # fmt: skip
+    group.add_argument(
         "--keep-going", action="store_true",
         help="go on with the other hosts when one fails",
     )  # fmt: skip
@@ -216,6 +221,14 @@ def _jobs(text: str) -> int:
     if not re.fullmatch(r"\d{1,6}", text, re.ASCII) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of workers: write 1 or more")
     return int(text)
+
+
+def _absolute(text: str) -> str:
+    if not text.startswith("/"):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no absolute path: write the directory as it is called on the host"
+        )
+    return text
 
 
 def _session_name(text: str) -> str:

@@ -80,6 +80,7 @@ def _run(options: Options, handler: LogHandler) -> int:
         kill_first=options.kill_first,
         zombie=not options.no_zombie,
         transport=options.transport,
+        allow_shared=tuple(options.allow_shared),
         rehash=options.rehash,
         ledger=default_path(),
         gmac_key=secrets.token_bytes(16),

@@ -52,6 +52,12 @@ class Draft(NamedTuple):
     unsettled: tuple[tuple[Copy, str | None], ...] = ()
     """The copy each needs if it differs, and the digest found on the host."""
 
+    def with_problems(self, problems: Sequence[str]) -> Draft:
+        """Return a draft that has these ``problems``, too, before others."""
+        decision = self.decision
+        problems = (*problems, *decision.problems)
+        return self._replace(decision=decision._replace(problems=tuple(problems)))
+
 
 def contents(sha1s: Iterable[str]) -> str:
     """Return one digest for the contents of all files of a plan, given each one's SHA-1 in hex."""

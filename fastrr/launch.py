@@ -19,6 +19,7 @@ from fastrr.screen import screen_word
 from fastrr.shell import Script, here_document, quote, script, to_text
 from fastrr.shell import join as join_words
 from fastrr.state import LOOK, Launch, directory_name
+from fastrr.ways import OWN
 
 MAX_WINDOWS = 2000
 """Windows of one session: screen 4.x takes up to 2048, and 100 unless told."""
@@ -170,7 +171,7 @@ def start_script(session: SessionPlan, launches: Sequence[Launch], timeout_s: fl
     run_file, command_file = run_file_of(session), join(session.directory, _RC_FILE)
     previous = quote(join(session.directory, ".previous"))
     lines = [
-        f"[ -d {previous} ] || (umask 077 && mkdir -p -- {previous}) || exit 1\n",
+        f"{OWN}{_PRIVATE}private {previous}/\n",
         f"cd {quote(session.directory)} || exit 1\n",
         f"{_UNWRITTEN}{LOOK}running={quote(session.running or '')}\n",
         '[ -n "$running" ] && running "${running%%.*}" || running=\n',
@@ -196,6 +197,24 @@ def start_script(session: SessionPlan, launches: Sequence[Launch], timeout_s: fl
     )
     return script("".join(lines))
 
+
+_PRIVATE = r"""
+private() {
+    # A directory with all that it is in: what had to be made, and what nobody else has made.
+    path= rest=${1#/}
+    while [ -n "$rest" ]; do
+        path=$path/${rest%%/*} rest=${rest#*/}
+        [ -d "$path" ] || said=$(mkdir -m 700 -- "$path" 2>&1) || [ -d "$path" ] || {
+            echo "the directory for the state of components can't be made: $said" >&2
+            exit 1
+        }
+        own "$path" || {
+            echo "it is not this account's, nor root's: $(ls -ld -- "$path" 2>&1)" >&2
+            exit 1
+        }
+    done
+}
+"""
 
 _UNWRITTEN = r"""
 unwritten() {

@@ -128,6 +128,8 @@ class RunSettings(NamedTuple):
     zombie: bool = True
     transport: str = "auto"
     """How content is sent; see `fastrr.transports.choice`."""
+    allow_shared: tuple[str, ...] = ()
+    """Directories on hosts that everybody may write to, and that are written to all the same."""
     rehash: bool = False
     """Compute all digests anew, whatever the ledger remembers."""
     ledger: str | None = None

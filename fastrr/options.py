@@ -33,6 +33,7 @@ class Options(argparse.Namespace):
     kill_first: bool
     no_zombie: bool
     always_copy: bool
+    allow_shared: list[str]
     rehash: bool
     transport: str
     copy_only: bool

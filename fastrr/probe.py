@@ -28,6 +28,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha1
+from posixpath import join, normpath
 from typing import NamedTuple
 
 from fastrr.model import MISSING, FileKind, FileTarget, HostPlan, RemoteFile, Signature, SourceFile
@@ -45,6 +46,8 @@ from fastrr.shell import (
     to_bytes,
     to_text,
 )
+from fastrr.shell import join as join_words
+from fastrr.ways import FORMAT, WAYS, Place, on_the_way, parse_places
 
 TOOLS = ("screen", "openssl", "sha1sum", "tar", "rsync", "xxhsum", "perl", "systemd-run")
 ASK_FOR_OPENSSL_3_FROM_BYTES = 1 << 22
@@ -65,10 +68,16 @@ while [ -r /proc/self/status ] && read -r key value rest; do
     esac
 done </proc/self/status 2>/dev/null
 node=${node:-$(uname -n)} uid=${uid:-$(id -u)}
-printf '%s\n' "home $PWD" "node $node" "uid $uid" \
-    "state ${XDG_STATE_HOME:-$HOME/.local/state}/fastrr/$node" \
-    "tmp ${TMPDIR:-/tmp}" \
-    "screendir ${SCREENDIR-}"
+state=${XDG_STATE_HOME:-$HOME/.local/state}/fastrr/$node tmp=${TMPDIR:-/tmp} screens=${SCREENDIR-}
+case $state in
+/*) ;;
+*) state=$home/$state ;;
+esac
+case $tmp in
+/*) ;;
+*) tmp=$home/$tmp ;;
+esac
+printf '%s\n' "home $home" "node $node" "uid $uid" "state $state" "tmp $tmp" "screendir $screens"
 if [ -r /proc/sys/kernel/random/boot_id ]; then
     read -r boot </proc/sys/kernel/random/boot_id
     echo "boot $boot"
@@ -91,12 +100,20 @@ if command -v loginctl >/dev/null; then
     echo "loginctl $(loginctl show-session -p KillUserProcesses 2>/dev/null)"
 fi
 echo "== sessions"
-if {sessions} && command -v screen >/dev/null; then
-    LC_ALL=C screen -ls 2>&1
-fi
-export LC_ALL=C
 newline='
 '
+if {sessions} && command -v screen >/dev/null; then
+    said=$(LC_ALL=C screen -ls 2>&1)
+    printf '%s\n' "$said"
+    case $said in
+    *" in /"*)
+        screens=/${said##* in /}
+        screens=${screens%%$newline*}
+        screens=${screens%.}
+        ;;
+    esac
+fi
+export LC_ALL=C
 seen=
 look() {
     p=$1
@@ -110,16 +127,57 @@ look() {
         echo "denied ${#p}"
     else
         echo "good ${#p}"
-        case $newline$seen in
-        *"$newline$p$newline"*) ;;
-        *) seen=$seen$p$newline ;;
-        esac
+        if {space_by_directory}; then
+            case $newline$seen in
+            *"$newline$p$newline"*) ;;
+            *) seen=$seen$p$newline ;;
+            esac
+        fi
     fi
 }
 echo "== state"
-look "${XDG_STATE_HOME:-$HOME/.local/state}/fastrr/$node"
+look "$state"
 seen=
 """
+
+_WAYS = (
+    WAYS
+    + r"""
+way "$home"
+way "$state"
+way "$screens"
+way "$tmp"
+printf '%s\n' "== screens" "$screens" "== ways"
+(
+    IFS=$newline
+    set -f
+    stat -c '{format}' -- / $ways {words} 2>/dev/null
+)
+""".replace("{format}", FORMAT)
+)
+
+_FEW_DIRECTORIES = 64
+"""Whose free space is asked for one by one, and on the way to which all places fit a command."""
+
+_MANY_WAYS = r"""
+{ {names} stat -c '{format}' -- 2>/dev/null; } {wanted}""".replace("{format}", FORMAT)
+
+_MANY_WAYS_AND_SPACE = r"""
+{ {names} stat -c '{format}' -- 2>/dev/null | awk '
+    { print }
+    $1 ~ /^a...$/ || ($1 ~ /^4...$/ && !($3 in seen)) {
+        seen[$3]
+        one_each = one_each substr($0, length($1) + length($2) + length($3) + 4) "\n"
+    }
+    END {
+        # The free space of each file system, and of what is behind each link.
+        print "== space"
+        printf "%s", one_each
+        print "== df"
+        fflush()
+        df = "tr "\n" "\0" | xargs -0 sh -c "df -PTk -- \"\$@\" || df -Pk -- \"\$@\"" sh"
+        printf "%s", one_each | df
+    }' 2>/dev/null; } {wanted}""".replace("{format}", FORMAT)
 
 _FREE_SPACE = r"""
 echo "== space"
@@ -307,6 +365,10 @@ class HostFacts(NamedTuple):
     """By path as in the plan: directories, and parents of files."""
     space: Mapping[str, Space] = {}
     """By `DirectoryFacts.ancestor`."""
+    socket_directory: str = ""
+    """Where screen keeps the account's sockets; empty if that is not known."""
+    places: Mapping[str, Place | None] = {}
+    """What is on the ways to directories, by absolute path; see `fastrr.ways`."""
 
     def file_system_of(self, directory: str) -> str:
         """The type of the file system of a directory of the plan; empty if it is not known."""
@@ -444,21 +506,43 @@ def _look_at_host(
     text = _LOOK_AT_HOST.replace("{tools}", " ".join((*TOOLS, *REQUIRED_TOOLS)))
     text = text.replace("{openssl_version}", "true" if large else "false")
     text = text.replace("{xxhsum_version}", "true" if wanted_files else "false")
+    directories = needed_directories(plan)
+    by_directory = space and len(directories) <= _FEW_DIRECTORIES
+    text = text.replace("{space_by_directory}", "true" if by_directory else "false")
     lines = [text.replace("{sessions}", "true" if sessions else "false")]
-    if directories := needed_directories(plan):
+    if directories:
         lines.append('echo "== directories"\n')
         lines.extend(f"look {quote(directory)}\n" for directory in directories)
-        if space:
-            lines.append(_FREE_SPACE)
+    few = len(directories) <= _FEW_DIRECTORIES
+    ways = list(on_the_way(path for path in directories if _can_be_gone(path)))
+    lines.append(_WAYS.replace("{words}", join_words(ways) if few else ""))
+    if not few:
+        text = _MANY_WAYS_AND_SPACE if space else _MANY_WAYS
+        lines.append(_with_lines(text, [path if path[0] == "/" else f"./{path}" for path in ways]))
+    elif directories and space:
+        lines.append(_FREE_SPACE)
     return "".join(lines)
+
+
+def _can_be_gone(path: str) -> bool:
+    """Whether what is on a way can be asked by name before it is known what leads where."""
+    return fits_a_line(path) and ".." not in path.split("/")
 
 
 def _with_names(text: str, paths: Sequence[str], *sections: str) -> str:
     """Have a part of the script run with these paths, seen from their common directory."""
     common = common_directory(paths)
     names = [below(common, path) for path in paths]
+    return _inside(common, _with_xargs(text, names), names, *sections)
+
+
+def _with_lines(text: str, names: Sequence[str]) -> str:
+    return _with_xargs(text, names).replace("{wanted}", here_document(names), 1)
+
+
+def _with_xargs(text: str, names: Sequence[str]) -> str:
     xargs = _XARGS if all(map(is_plain, names)) else _XARGS_OF_LINES
-    return _inside(common, text.replace("{names}", xargs), names, *sections)
+    return text.replace("{names}", xargs)
 
 
 def _inside(common: str, text: str, lines: Sequence[str], *sections: str) -> str:
@@ -526,8 +610,14 @@ def _facts(plan: HostPlan, sections: Mapping[str, list[str]]) -> HostFacts:
         elif key:
             values[key] = value
     sessions, screen_trouble = parse_sessions("\n".join(sections["sessions"]))
+    home = values["home"]
+    places = dict(parse_places(sections["ways"], home))
+    # What was asked by name and not found is not there; of what is above it all has been asked.
+    asked = on_the_way(filter(_can_be_gone, needed_directories(plan)))
+    missing = {way: None for path in asked if (way := normpath(join(home, path))) not in places}
+    directories = _directories(plan, sections)
     return HostFacts(
-        home=values["home"],
+        home=home,
         node=values["node"],
         uid=values["uid"],
         state_directory=values["state"],
@@ -544,8 +634,10 @@ def _facts(plan: HostPlan, sections: Mapping[str, list[str]]) -> HostFacts:
         screen_trouble=screen_trouble if "screen" in tools else None,
         kills_user_processes=values.get("loginctl") == "KillUserProcesses=yes",
         temporary_directory=values["tmp"],
-        directories=_directories(plan, sections),
-        space=_space(sections),
+        directories=directories,
+        space=_space(sections, home, places, directories),
+        socket_directory=next(iter(sections["screens"]), ""),
+        places={**places, **missing},
     )
 
 
@@ -588,17 +680,38 @@ def _seconds(times: Sequence[str]) -> float:
     return float(times[1]) - float(times[0]) if len(times) == 2 else 0.0
 
 
-def _space(sections: Mapping[str, list[str]]) -> dict[str, Space]:
-    ancestors = sections.get("space", [])
-    title, *lines = sections.get("df") or [""]
-    typed = title.split()[1:2] == ["Type"]
+def _space(
+    sections: Mapping[str, list[str]],
+    home: str,
+    places: Mapping[str, Place],
+    directories: Mapping[str, DirectoryFacts],
+) -> dict[str, Space]:
+    """Return the space of all directories, from that of one of each file system."""
+    asked = [normpath(join(home, path)) for path in filter(None, sections.get("space", []))]
+    lines = sections.get("df") or [""]
+    typed = lines[0].split()[1:2] == ["Type"]
     matches = [match for line in lines if (match := _DF_LINE.match(line))]
-    if len(matches) != len(ancestors):
+    if len(matches) != len(asked):
         return {}
-    return {
-        ancestor: Space(match[3], int(match[2]) * 1024, match[1] if typed else "")
-        for ancestor, match in zip(ancestors, matches, strict=True)
+    found = {
+        path: Space(match[3], int(match[2]) * 1024, match[1] if typed else "")
+        for path, match in zip(asked, matches, strict=True)
     }
+    by_device = {
+        places[path].device: space
+        for path, space in found.items()
+        if path in places and places[path].is_directory
+    }
+    spaces: dict[str, Space] = {}
+    for ancestor in dict.fromkeys(facts.ancestor for facts in directories.values()):
+        path = normpath(join(home, ancestor))
+        place = places.get(path)
+        space = found.get(path)
+        if space is None and place is not None and place.is_directory:
+            space = by_device.get(place.device)
+        if space is not None:
+            spaces[ancestor] = space
+    return spaces
 
 
 def parse_followed(answer: Answer, body: bytes) -> Answer:

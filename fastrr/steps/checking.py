@@ -69,7 +69,7 @@ def check(context: Context, always_copy: bool) -> Findings:
     plan = context.plan._replace(files=()) if seen.listing else context.plan
     draft = delta.draft(
         plan, facts, seen.files, context.sources, base_dirs, always_copy=always_copy
-    )
+    ).with_problems(seen.objections)
     sessions = tuple(s for s in facts.sessions if s.partition(".")[2] == settings.session)
     return Findings(facts, seen, draft, base_dirs, sessions)
 
@@ -88,7 +88,7 @@ def decide(context: Context, findings: Findings, request: Decide) -> tuple[Findi
             seen = look_at_each(context)
         draft = delta.draft(
             context.plan, seen.facts, seen.files, context.sources, findings.base_dirs
-        )
+        ).with_problems(seen.objections)
         findings = findings._replace(facts=seen.facts, seen=seen, draft=draft)
     return findings, delta.settle(context.plan, findings.facts, findings.draft, request.digests)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple, TypeVar
 
-from fastrr import delta, probe
+from fastrr import delta, probe, ways
 from fastrr.errors import CommandFailed
 from fastrr.hosts.base import ANSWER_WITHIN_S, SLOWEST_READ_BYTES_S, ask
 from fastrr.ledger import TRUSTED_FILE_SYSTEMS, Ledger, Listing, RemoteEntry, at_rest
@@ -13,6 +13,9 @@ from fastrr.model import HostPlan, RemoteFile
 from fastrr.probe import HostFacts
 from fastrr.shell import Script, parent
 from fastrr.steps.context import Context
+from fastrr.ways import Places, Walker
+
+T = TypeVar("T")
 
 
 class Seen(NamedTuple):
@@ -22,6 +25,8 @@ class Seen(NamedTuple):
     files: tuple[RemoteFile, ...]
     """What is at each destination; empty where all are known to be as the ``listing`` says."""
     listing: Listing | None = None
+    objections: tuple[str, ...] = ()
+    """Where somebody else could lead astray what a run writes; see `fastrr.ways`."""
 
 
 def look(context: Context, always_copy: bool) -> Seen:
@@ -37,7 +42,7 @@ def look(context: Context, always_copy: bool) -> Seen:
         script = probe.listing_script(context.plan, context.sources, sessions)
         answer = _ask(context, script, 0)
         if (answer.listing, answer.facts.machine) == (listing.digest, listing.machine):
-            return Seen(answer.facts, (), listing)
+            return Seen(answer.facts, (), listing, _objections(context, answer))
     return look_at_each(context, always_copy, ledger)
 
 
@@ -57,6 +62,7 @@ def _look_at_each(context: Context, always_copy: bool, ledger: Ledger) -> Seen:
     if plan.files and not (always_copy or context.settings.rehash):
         known = ledger.remote(identity, (target.destination for target in plan.files))
     answer = _probe(context, always_copy, known)
+    objections = _objections(context, answer)
     if any(entry.machine != answer.facts.machine for entry in known.values()):
         known = {}
         ledger.forget_remote(identity)  # also what this plan does not mention
@@ -73,7 +79,44 @@ def _look_at_each(context: Context, always_copy: bool, ledger: Ledger) -> Seen:
         contents = delta.contents(there.digest or "" for there in seen.files)
         listing = Listing(answer.listing, contents, answer.facts.machine)
         ledger.store_listing(identity, probe.listing_key(plan), listing)
-    return Seen(seen.facts, seen.files)
+    return Seen(seen.facts, seen.files, objections=objections)
+
+
+def _objections(context: Context, answer: probe.Answer) -> tuple[str, ...]:
+    """Go all the ways to what the run will write, and say where that is not safe.
+
+    What turns out to be needed for that is asked then: where links lead, who files belong to that
+    are where everybody may write.
+    """
+    facts, plan = answer.facts, context.plan
+    places: Places = facts.places
+    for _ in range(_ROUNDS):
+        walker = Walker(places, int(facts.uid), context.settings.allow_shared)
+        for path in _written(context, facts):
+            walker.go(path)
+        for target, there in zip(plan.files, answer.files, strict=False):
+            path = delta.absolute(target.destination, facts.home)
+            directory = walker.go(parent(path))
+            if there.link_to is not None or (directory and walker.is_sticky(directory)):
+                walker.go(path)
+        if not (walker.unknown or walker.unread):
+            break
+        asked = tuple(walker.unknown), tuple(walker.unread)
+        body, _ = ask(context.host, ways.places_script(*asked), "looking at the ways to files")
+        places = _understood(lambda: ways.parse_asked(*asked, places, body))  # noqa: B023
+    return tuple(walker.objections)
+
+
+_ROUNDS = 100
+"""Of questions: each is about all that is known to be needed, and links are followed at once."""
+
+
+def _written(context: Context, facts: HostFacts) -> Iterator[str]:
+    """Return the directories that a run writes to, as absolute paths."""
+    paths = [*facts.directories, facts.temporary_directory]
+    if context.plan.components and not context.settings.copy_only:
+        paths += [facts.state_directory, facts.socket_directory]
+    return (delta.absolute(path, facts.home) for path in paths if path)
 
 
 def _probe(context: Context, always_copy: bool, known: Mapping[str, RemoteEntry]) -> probe.Answer:
@@ -100,10 +143,10 @@ def _ask(context: Context, script: Script, bytes_to_hash: int) -> probe.Answer:
     return _understood(lambda: probe.parse_answer(context.plan, body))
 
 
-def _understood(parse: Callable[[], probe.Answer]) -> probe.Answer:
+def _understood(parse: Callable[[], T]) -> T:
     try:
         return parse()
-    except probe.UnreadableAnswer as error:
+    except ValueError as error:
         raise CommandFailed(f"the host's answer can't be read: {error}") from error
 
 

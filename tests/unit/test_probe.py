@@ -453,6 +453,12 @@ No Sockets found in /run/screen/S-me.
 
 == state
 good 9
+== screens
+/run/screen/S-me
+== ways
+41ed 0 2049 /
+41ed 0 2049 /home
+41c0 1000 2050 /home/me
 """.replace(b"{none}", b" ")
 
 
