@@ -163,6 +163,9 @@ _MANY_WAYS = r"""
 { {names} stat -c '{format}' -- 2>/dev/null; } {wanted}""".replace("{format}", FORMAT)
 
 _MANY_WAYS_AND_SPACE = r"""
+typed=T
+df -PTk / >/dev/null 2>&1 || typed=
+export each_df="tr '\n' '\0' | xargs -0 df -P${typed}k --"
 { {names} stat -c '{format}' -- 2>/dev/null | awk '
     { print }
     $1 ~ /^a...$/ || ($1 ~ /^4...$/ && !($3 in seen)) {
@@ -175,8 +178,7 @@ _MANY_WAYS_AND_SPACE = r"""
         printf "%s", one_each
         print "== df"
         fflush()
-        df = "tr "\n" "\0" | xargs -0 sh -c "df -PTk -- \"\$@\" || df -Pk -- \"\$@\"" sh"
-        printf "%s", one_each | df
+        printf "%s", one_each | ENVIRON["each_df"]
     }' 2>/dev/null; } {wanted}""".replace("{format}", FORMAT)
 
 _FREE_SPACE = r"""

@@ -719,3 +719,53 @@ def test_an_answer_without_its_parts_is_refused(body: bytes) -> None:
     plan, _ = plan_of({"/a": 3})
     with pytest.raises(UnreadableAnswer):
         parse_answer(plan, body)
+
+
+# many directories
+
+
+def many(box: Box, count: int) -> list[str]:
+    """Paths of files, each in a directory of its own."""
+    directories = [
+        box.home / f"{number % 40}" / f"some directory {number}" for number in range(count)
+    ]
+    for directory in directories:
+        directory.mkdir(parents=True)
+    return [str(directory / "f") for directory in directories]
+
+
+def test_many_directories_are_told_as_few_are(box: Box) -> None:
+    paths = many(box, 80)
+    (box.home / "link").symlink_to("0")
+    (box.home / "0/some directory 0").chmod(0o777)
+    wanted = dict.fromkeys([*paths, str(box.home / "link/new/f"), "./relative/f", "/dev/shm/f"], 3)
+    facts = look(box, wanted).facts
+    few = {path: 3 for path in wanted if path not in paths[1:]}
+    seen = look(box, few).facts
+    assert {path: facts.directories[path] for path in seen.directories} == seen.directories
+    assert {path: facts.places[path] for path in seen.places} == seen.places
+    assert facts.places[str(box.home / "0/some directory 0")].mode & 0o7777 == 0o777  # type: ignore[union-attr]
+    mounts = {path: space._replace(free_bytes=0) for path, space in facts.space.items()}
+    assert {path: mounts[path] for path in seen.space} == {
+        path: space._replace(free_bytes=0) for path, space in seen.space.items()
+    }
+    assert len(facts.space) == len({found.ancestor for found in facts.directories.values()})
+
+
+def test_work_grows_with_the_number_of_directories_no_faster(one_box: Box) -> None:
+    """Of a square, four times as many would take sixteen times as long."""
+
+    def cpu_s(count: int) -> float:
+        plan, sources = plan_of(dict.fromkeys(paths[:count], 3))
+        script = probe_script(plan, sources, sessions=False)
+        before = os.times()
+        one_box.ask(script, timeout=120)
+        after = os.times()
+        return (
+            after.children_user
+            + after.children_system
+            - (before.children_user + before.children_system)
+        )
+
+    paths = many(one_box, 8000)
+    assert any(cpu_s(8000) < 8 * cpu_s(2000) for _ in range(3))
