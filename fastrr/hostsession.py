@@ -92,10 +92,13 @@ class HostSession:
 
     def _watch(self, request: Watch | Glance) -> None:
         started = self._launched()
+        there = self._findings.facts.which
         if isinstance(request, Watch):
-            watching.wait_for(self._context, [one for one in started if one.component.wait])
+            waited = [one for one in started if one.component.wait]
+            watching.wait_for(self._context, waited, there)
         else:
-            watching.glance(self._context, [one for one in started if not one.component.wait])
+            others = [one for one in started if not one.component.wait]
+            watching.glance(self._context, others, there)
 
     def _launched(self) -> list[Launch]:
         launches = starting.launches(self._context, self._findings)

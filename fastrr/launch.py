@@ -288,7 +288,12 @@ def _logs_directory(session: SessionPlan) -> str:
 
 def run_file_of(session: SessionPlan) -> str:
     """Return the path of the file that the launchers of a run share."""
-    return join(session.directory, f"{_RUN}{directory_name(session.run_id)}")
+    return run_file(session.directory, session.run_id)
+
+
+def run_file(session_directory: str, run_id: str) -> str:
+    """Return the path of the file that is there where a run has started something."""
+    return join(session_directory, f"{_RUN}{directory_name(run_id)}")
 
 
 def _screen_lines(session: SessionPlan, launches: Sequence[Launch], command_file: str) -> str:

@@ -31,6 +31,7 @@ from hashlib import sha1
 from posixpath import join, normpath
 from typing import NamedTuple
 
+from fastrr.machine import SEE, Machine
 from fastrr.model import MISSING, FileKind, FileTarget, HostPlan, RemoteFile, Signature, SourceFile
 from fastrr.screen import parse_sessions
 from fastrr.shell import (
@@ -58,16 +59,8 @@ _LOOK_AT_HOST = r"""
 cd 2>/dev/null || cd /
 home=$PWD
 # What /proc tells costs no process.
-node= uid=
-if [ -r /proc/sys/kernel/hostname ]; then
-    read -r node </proc/sys/kernel/hostname
-fi
-while [ -r /proc/self/status ] && read -r key value rest; do
-    case $key in
-    Uid:) uid=${value%%[!0-9]*} ;;
-    esac
-done </proc/self/status 2>/dev/null
-node=${node:-$(uname -n)} uid=${uid:-$(id -u)}
+{see}
+node=${fastrr_node:-$(uname -n)} uid=${fastrr_uid:-$(id -u)}
 state=${XDG_STATE_HOME:-$HOME/.local/state}/fastrr/$node tmp=${TMPDIR:-/tmp} screens=${SCREENDIR-}
 case $state in
 /*) ;;
@@ -78,10 +71,7 @@ case $tmp in
 *) tmp=$home/$tmp ;;
 esac
 printf '%s\n' "home $home" "node $node" "uid $uid" "state $state" "tmp $tmp" "screendir $screens"
-if [ -r /proc/sys/kernel/random/boot_id ]; then
-    read -r boot </proc/sys/kernel/random/boot_id
-    echo "boot $boot"
-fi
+printf '%s\n' "boot $fastrr_boot" "start $fastrr_start"
 if [ -r /etc/machine-id ]; then
     read -r machine </etc/machine-id
     echo "machine $machine"
@@ -343,6 +333,8 @@ class HostFacts(NamedTuple):
     state_trouble: str | None = None
     """Why it can't be made or written to."""
     boot: str = ""
+    start: str = ""
+    """When process 1 began; see `Machine`."""
     machine: str = ""
     """Its machine-id (machine-id(5))."""
     openssl: str = ""
@@ -377,6 +369,11 @@ class HostFacts(NamedTuple):
         facts = self.directories.get(directory)
         space = self.space.get(facts.ancestor) if facts else None
         return space.kind if space else ""
+
+    @property
+    def which(self) -> Machine:
+        """What tells this machine when there is a further connection."""
+        return Machine(self.boot, self.node, self.uid, self.start)
 
     @property
     def account(self) -> tuple[str, ...]:
@@ -505,7 +502,9 @@ def _look_at_host(
     if space:  # else only into temporary base_dirs anything will be copied
         wanted_files += plan.files
     large = any(sources[t.source].size >= ASK_FOR_OPENSSL_3_FROM_BYTES for t in wanted_files)
-    text = _LOOK_AT_HOST.replace("{tools}", " ".join((*TOOLS, *REQUIRED_TOOLS)))
+    text = _LOOK_AT_HOST.replace("{see}", SEE).replace(
+        "{tools}", " ".join((*TOOLS, *REQUIRED_TOOLS))
+    )
     text = text.replace("{openssl_version}", "true" if large else "false")
     text = text.replace("{xxhsum_version}", "true" if wanted_files else "false")
     directories = needed_directories(plan)
@@ -625,6 +624,7 @@ def _facts(plan: HostPlan, sections: Mapping[str, list[str]]) -> HostFacts:
         state_directory=values["state"],
         state_trouble=_state_trouble(values["state"], sections["state"][0]),
         boot=values.get("boot", ""),
+        start=values.get("start", ""),
         machine=values.get("machine", ""),
         openssl=values.get("openssl", ""),
         xxhsum=values.get("xxhsum", ""),

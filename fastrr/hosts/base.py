@@ -68,6 +68,10 @@ class Host(Protocol):
     def identity(self) -> str:
         """What tells, once connected, this account of this machine from others, for ever."""
 
+    proof: str
+    """Shell commands that begin whatever a further connection to the host is for; they end it
+    where it does not lead to the same machine. See `fastrr.machine.proof`."""
+
     def connect(self) -> None:
         """Reach the host; nothing else works before.
 
@@ -97,13 +101,13 @@ class Host(Protocol):
         bulk: bool = False,
         limit_s: float | None = None,
     ) -> Completed:
-        """Run ``command``, with what ``write`` writes as its standard input, to its end.
+        """Run ``command`` by ``sh``, with what ``write`` writes as its standard input, to its end.
 
         That must not be longer than ``limit_s`` after all has been written.
 
-        ``command`` is for the account's login shell, so it should be plain words. ``bulk``: there
-        is much to write, so that it pays to set up what carries it faster. What ``write`` raises
-        ends the command and comes back.
+        ``command`` is one line without single quotes and exclamation marks: the account's login
+        shell, csh or fish perhaps, passes it on. ``bulk``: there is much to write, so that it pays
+        to set up what carries it faster. What ``write`` raises ends the command and comes back.
 
         :raises ConnectionLost: as `run`.
         :raises CommandFailed: when ``limit_s`` has passed.

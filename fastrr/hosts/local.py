@@ -19,6 +19,7 @@ class LocalHost:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.proof = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._interrupted = False
         self._lock = threading.Lock()

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from fastrr import delta, holding, install
+from fastrr import delta, holding, install, machine
 from fastrr.delta import Decision
 from fastrr.errors import CommandFailed, ConnectionLost, HostError, Interrupted
 from fastrr.events import Event, Sent, Span
@@ -80,6 +80,7 @@ def _copy(
                 continue
         if not held:
             return CopyReport(0, 0)
+        context.host.proof = machine.proof(facts.which, held[0].holding)
         try:
             return job.send_and_install() if parcel is None else job.send_parcel(parcel)
         except _NotMade:

@@ -6,26 +6,30 @@ import logging
 from collections.abc import Sequence
 from posixpath import join
 
-from fastrr import watch
+from fastrr import launch, machine, watch
 from fastrr.errors import CommandFailed, ConnectionFailed, ConnectionLost, HostError, LoginRefused
 from fastrr.events import ComponentEnded
 from fastrr.hosts.base import ask
+from fastrr.machine import Machine
+from fastrr.shell import parent
 from fastrr.state import Launch
 from fastrr.steps.context import Context
 
 RECONNECT_PAUSES_S: tuple[float, ...] = (0.5, 1, 2, 5, 10, 20, 30, 60)
 
 
-def wait_for(context: Context, launches: Sequence[Launch]) -> None:
+def wait_for(context: Context, launches: Sequence[Launch], there: Machine) -> None:
     """Wait until all of ``launches`` have ended, whatever becomes of the connection.
+
+    ``there``: the machine that they were started on.
 
     :raises HostError: when the host can't be asked any more.
     """
     with context.timed("watch", f"{len(launches)} components"):
-        _wait_for(context, launches)
+        _wait_for(context, launches, there)
 
 
-def _wait_for(context: Context, launches: Sequence[Launch]) -> None:
+def _wait_for(context: Context, launches: Sequence[Launch], there: Machine) -> None:
     waiting = list(launches)
     while waiting:
         parser = watch.Parser(waiting)
@@ -39,7 +43,7 @@ def _wait_for(context: Context, launches: Sequence[Launch]) -> None:
         try:
             completed = context.host.run(watch.watch_script(waiting), hear)
         except ConnectionLost as lost:
-            _reconnect(context, lost, RECONNECT_PAUSES_S)
+            _reconnect(context, lost, RECONNECT_PAUSES_S, there, launches[0])
         else:
             if len(ended) < len(waiting):
                 raise CommandFailed(
@@ -49,14 +53,17 @@ def _wait_for(context: Context, launches: Sequence[Launch]) -> None:
         waiting = [one for one in waiting if one.component.name not in ended]
 
 
-def glance(context: Context, launches: Sequence[Launch]) -> None:
-    """See which of ``launches`` have ended already; a courtesy, which fails with a warning only."""
+def glance(context: Context, launches: Sequence[Launch], there: Machine) -> None:
+    """See which of ``launches`` have ended already; a courtesy, which fails with a warning only.
+
+    ``there``: as for `wait_for`.
+    """
     script = watch.status_script(launches)
     try:
         try:
             body, _ = ask(context.host, script, "looking for ended components")
         except ConnectionLost as lost:
-            _reconnect(context, lost, RECONNECT_PAUSES_S[:1])
+            _reconnect(context, lost, RECONNECT_PAUSES_S[:1], there, launches[0])
             body, _ = ask(context.host, script, "looking for ended components")
     except HostError as error:
         context.log(logging.WARNING, f"whether its components still run can't be told: {error}")
@@ -81,12 +88,24 @@ def _tell(context: Context, launches: Sequence[Launch], ended: watch.Ended) -> N
     )
 
 
-def _reconnect(context: Context, lost: ConnectionLost, pauses_s: Sequence[float]) -> None:
-    """Connect again; what is watched goes on without us.
+OTHERS = 4
+"""How often another machine may answer: behind a name that stands for several, the next connection
+may lead back to the right one."""
+
+
+def _reconnect(
+    context: Context,
+    lost: ConnectionLost,
+    pauses_s: Sequence[float],
+    there: Machine,
+    launched: Launch,
+) -> None:
+    """Connect again to the same machine; what is watched goes on without us.
 
     :raises ConnectionLost: when that fails for too long, or the run was cancelled.
     """
-    failed: ConnectionFailed | None = None
+    failed: HostError | None = None
+    others = 0
     for number, pause_s in enumerate(pauses_s):
         if context.cancelled.wait(pause_s):
             raise lost
@@ -94,11 +113,37 @@ def _reconnect(context: Context, lost: ConnectionLost, pauses_s: Sequence[float]
             context.log(logging.WARNING, f"{lost}; connecting again")
         try:
             context.host.connect()
+            _see_that_it_is(context, there, launched)
         except LoginRefused as error:  # trying that again makes it worse
             failed = error
             break
-        except ConnectionFailed as error:
+        except _AnotherMachine as error:
+            failed = error
+            others += 1
+            if others == OTHERS:
+                break
+        except (ConnectionFailed, ConnectionLost) as error:
             failed = error
         else:
             return
     raise ConnectionLost(f"{lost}, and it can't be made again: {failed}") from lost
+
+
+class _AnotherMachine(CommandFailed):
+    """What was started is not where the connection leads to."""
+
+
+def _see_that_it_is(context: Context, there: Machine, launched: Launch) -> None:
+    """See that the connection leads to the machine where something was started, as it was then.
+
+    :raises _AnotherMachine: when it does not.
+    :raises ConnectionLost: when it can't be asked.
+    """
+    mark = launch.run_file(parent(launched.state), context.settings.run_id)
+    body, _ = ask(context.host, machine.see_script(mark), "seeing which machine it is")
+    seen, marked = machine.parse_seen(body)
+    if there.differs(seen) or not marked:
+        raise _AnotherMachine(
+            "the host was restarted, or another machine is behind its name: what was started "
+            "there is lost, or out of sight"
+        )

@@ -79,7 +79,7 @@ class StreamTransport:
             commands.append(f"mkdir -m 700 {made} || {{ {undo}; exit {NOT_MADE}; }}")
         # What is run is what has been unpacked here: not in somebody else's directory.
         commands += [f"cd {parcel.directory} || exit 1", _TAR.replace(" {in}", "")]
-        command = f"exec sh -c '{'; '.join((*commands, f'exec sh {parcel.runs}'))}'"
+        command = "; ".join((*commands, f"exec sh {parcel.runs}"))
         archive = self._archive(items, parcel.directory, sent, parcel)
         try:
             completed = host.stream(command, archive, limit_s=limit_s)
@@ -106,8 +106,7 @@ _TAR = "tar -x -o -m -p -f - {in}"
 """
 
 _GNU_BULK = (
-    "exec sh -c 'case $(tar --version 2>/dev/null) in "
-    f"*GNU*) exec {_TAR} -b 512;; *) exec {_TAR};; esac'"
+    f"case $(tar --version 2>/dev/null) in *GNU*) exec {_TAR} -b 512;; *) exec {_TAR};; esac"
 )
 """GNU tar reads 10 KiB at a time unless told otherwise: a third of its time is system calls."""
 

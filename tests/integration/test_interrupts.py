@@ -32,10 +32,10 @@ for c.host in ('host1', localhost):
 
 SLOW_TAR = """\
 #!/bin/sh
-perl -e 'while (sysread STDIN, $_, 1 << 16) { syswrite STDOUT, $_; select $x, $x, $x, 0.05 }' |
+perl -e 'while (sysread STDIN, $_, 1 << 16) { syswrite STDOUT, $_; select $x, $x, $x, 0.2 }' |
     /usr/bin/tar "$@"
 """
-"""A megabyte a second; bash reads .bashrc, whatever ssh is to run, and so finds it."""
+"""A third of a megabyte a second; bash reads .bashrc, whatever ssh is to run, and so finds it."""
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Running:
             assert self.process.poll() is None, self.log
             return due()
 
-        eventually(due_or_ended, 30)
+        eventually(due_or_ended, 60)
 
     def signal(self, number: signal.Signals) -> None:
         """Send it to all processes, as a terminal does."""
@@ -97,7 +97,7 @@ def start(controller: Controller) -> Iterator[Callable[..., Running]]:
 
 @pytest.fixture
 def slow_hosts(controller: Controller, hosts: list[TestHost]) -> list[TestHost]:
-    """Hosts that take twenty seconds for a file."""
+    """Hosts that take a minute for a file."""
     (controller.directory / "f").write_bytes(bytes(20_000_000))
     for host in hosts:
         host.sh(f"echo 'PATH=~/bin:$PATH' >.bashrc; mkdir bin; cat >bin/tar <<'E'\n{SLOW_TAR}E\n")

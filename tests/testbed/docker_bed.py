@@ -104,8 +104,12 @@ class DockerHost(TestHost):
         self.name = name
         self.image = image
         self.container = container
-        container.reload()
-        networks = container.attrs["NetworkSettings"]["Networks"]
+        self.found_again()
+
+    def found_again(self) -> None:
+        """Learn the address, which may be another one after a restart."""
+        self.container.reload()
+        networks = self.container.attrs["NetworkSettings"]["Networks"]
         self.address = next(iter(networks.values()))["IPAddress"]
 
     def run(self, command: str, user: str | None = None) -> Result:

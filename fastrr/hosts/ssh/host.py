@@ -19,6 +19,7 @@ from fastrr.hosts.process import feed, hear_out, kill
 from fastrr.hosts.ssh import openssh, pacing, patience
 from fastrr.hosts.ssh.connection import Connection, connect
 from fastrr.hosts.ssh.sftp import SftpSender
+from fastrr.machine import ANOTHER, SAYS_ANOTHER
 from fastrr.model import SshSettings
 from fastrr.shell import SHELL_COMMAND, Script
 
@@ -32,6 +33,8 @@ _PACKET_HEADER_BYTES = 64
 _SSH_FAILED = 255
 """Exit status of the OpenSSH client for failures of its own (ssh(1))."""
 
+_ANOTHER = "a second connection led to another machine behind the same name"
+
 logger = logging.getLogger(__name__)
 
 
@@ -40,6 +43,7 @@ class SshHost:
 
     def __init__(self, name: str, settings: SshSettings, connect_timeout_s: float) -> None:
         self.name = name
+        self.proof = ""
         self._settings = settings
         self._connect_timeout_s = connect_timeout_s
         self._attempt: _Attempt | None = None
@@ -59,6 +63,7 @@ class SshHost:
         if self._interrupted.is_set():
             raise ConnectionFailed("interrupted")
         # In a thread of its own: what blocks there can't be interrupted, only left behind.
+        self.close()
         attempt = _Attempt(lambda: connect(self.name, self._settings, self._connect_timeout_s))
         self._attempt = attempt
         if self._interrupted.is_set():  # just now, when there was no attempt to abandon
@@ -83,23 +88,29 @@ class SshHost:
     ) -> Completed:
         if bulk and (ssh := openssh.client()) is not None:
             try:
-                completed = self._stream_by(ssh, command, write, limit_s)
+                proven = f"{self.proof}{command}"
+                completed = self._stream_by(ssh, _by_sh(proven), write, limit_s)
             except openssh.Unprepared as error:
                 logger.debug("%s: %s", self.name, error)
             else:
+                if completed.status == ANOTHER and SAYS_ANOTHER.encode() in completed.stderr:
+                    logger.warning("%s: %s; the first one leads to it", self.name, _ANOTHER)
+                    return self._execute(_by_sh(command), write, limit_s=limit_s)
                 if 0 <= completed.status < _SSH_FAILED:  # below: it was killed
                     return completed
                 logger.debug("%s: no bulk connection: %s", self.name, completed.last_words())
-        return self._execute(command, write, limit_s=limit_s)
+        return self._execute(_by_sh(command), write, limit_s=limit_s)
 
     def run_here(self, command: Sequence[str], hear: Callable[[bytes], None]) -> Completed:
         if (ssh := openssh.client()) is None:
             raise CommandFailed("there is no ssh on this machine")
         with (
-            openssh.leading(ssh, self._bulk_settings(), command) as process,
+            openssh.leading(ssh, self._bulk_settings(), command, self.proof) as process,
             self._interruptible(process),
         ):
             stderr = hear_out(process, hear)
+        if SAYS_ANOTHER.encode() in stderr:
+            raise CommandFailed(_ANOTHER)
         return self._completed(process, b"", stderr)
 
     def _stream_by(
@@ -214,6 +225,11 @@ class SshHost:
             return ConnectionLost("interrupted")
         self.close()  # nobody shall wait for a frozen host a second time
         return ConnectionLost(f"the connection was lost{f': {error}' if str(error or '') else ''}")
+
+
+def _by_sh(command: str) -> str:
+    """Return what has any login shell run ``command`` by ``sh``."""
+    return f"exec sh -c '{command}'"
 
 
 class _Attempt:

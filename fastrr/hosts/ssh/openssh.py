@@ -26,7 +26,7 @@ from fastrr.hosts.process import start
 from fastrr.hosts.ssh import patience
 from fastrr.hosts.ssh.credentials import Credential
 from fastrr.hosts.ssh.target import Address, SshTarget
-from fastrr.shell import join, to_bytes
+from fastrr.shell import join, quote, to_bytes
 
 ALIAS = "fastrr-verified-host"
 """The name of the host in the known_hosts file that is made for the connection."""
@@ -153,16 +153,21 @@ def connecting(ssh: str, bulk: Bulk, command: str) -> Iterator[subprocess.Popen[
 
 
 @contextlib.contextmanager
-def leading(ssh: str, bulk: Bulk, command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+def leading(
+    ssh: str, bulk: Bulk, command: Sequence[str], proof: str = ""
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run ``command`` here for the time inside; its RSYNC_RSH (rsync(1)) leads to the host.
+
+    There ``proof`` is run before what the shell was asked for.
 
     :raises Unprepared: where that can't even be tried.
     """
     with _client(ssh, bulk) as (words, environment, directory):
         shell = os.path.join(directory, "shell")
         # Its first argument is the host's name, which we know better.
+        begin = quote(f"exec sh -c '{proof}exec \"$@\"' sh")
         with _preparing():
-            Path(shell).write_text(f'shift\nexec {join(words)} "$@"\n', encoding="utf-8")
+            Path(shell).write_text(f'shift\nexec {join(words)} {begin} "$@"\n', encoding="utf-8")
         quoted = "'{}'".format(shell.replace("'", "''"))
         yield _started([*command], environment | {"RSYNC_RSH": f"/bin/sh {quoted}"})
 
