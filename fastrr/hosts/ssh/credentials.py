@@ -97,7 +97,7 @@ def _kept_back(target: SshTarget, password: str | None, tried: Tried) -> list[st
     notes = []
     if "publickey" not in target.methods:
         notes.append("no key (PubkeyAuthentication or PreferredAuthentications forbids it)")
-    if password is None or tried.password_sent:
+    if password is None or any(note.startswith("password (") for note in tried.notes):
         return notes
     if not _by_password(target.methods):
         notes.append(
@@ -108,8 +108,9 @@ def _kept_back(target: SshTarget, password: str | None, tried: Tried) -> list[st
         notes.append("password (not allowed)")
     else:
         notes.append(
-            f"no password (the host accepts it only by {' or '.join(_by_password(tried.allowed))}, "
-            f"ssh's configuration only by {' or '.join(_by_password(target.methods))})"
+            f"no password (the host takes one by {' or '.join(_by_password(tried.allowed))}; "
+            "PasswordAuthentication, KbdInteractiveAuthentication and PreferredAuthentications "
+            f"allow {' or '.join(_by_password(target.methods))})"
         )
     return notes
 
@@ -181,29 +182,30 @@ def _password_accepted(
     transport: paramiko.Transport, user: str, password: str, method: str, tried: Tried
 ) -> bool:
     secret: Any = to_bytes(password)  # its annotation says str, which may be no UTF-8
+
+    def answer(_title: str, _instructions: str, questions: Sequence[object]) -> list[Any]:
+        if len(questions) > 1:
+            raise paramiko.AuthenticationException("it asks for more than a password")
+        tried.password_sent |= bool(questions)  # some ask for nothing
+        return [secret for _ in questions]
+
     try:
         if method == "password":
             further = transport.auth_password(user, secret, fallback=False)
+            tried.password_sent = True
         else:
-            further = transport.auth_interactive(user, lambda *asked: _answers(secret, asked[2]))
+            further = transport.auth_interactive(user, answer)
     except paramiko.BadAuthenticationType:
         raise
     except paramiko.AuthenticationException as error:
         _raise_unless_refused(transport, error)
-        tried.password_sent = True
-        tried.notes.append("password (refused)")
+        tried.password_sent |= method == "password"
+        refused = "refused" if tried.password_sent else f"{method} did not ask for it"
+        tried.notes.append(f"password ({refused})")
         return False
-    tried.password_sent = True
     if further:
         raise paramiko.BadAuthenticationType("further factors", list(further))
     return True
-
-
-def _answers(secret: Any, questions: Sequence[object]) -> list[Any]:
-    """Answer a host that asks for the password, and for nothing else; some ask for nothing."""
-    if len(questions) > 1:
-        raise paramiko.AuthenticationException("it asks for more than a password")
-    return [secret for _ in questions]
 
 
 def _raise_unless_refused(transport: paramiko.Transport, error: Exception) -> None:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import paramiko
 
 from fastrr.errors import ConnectionFailed
-from fastrr.hosts.ssh.algorithms import Allowed, fast_first, of_key
+from fastrr.hosts.ssh.algorithms import DEFAULTS, Allowed, fast_first, of_key
 from fastrr.hosts.ssh.target import SshTarget
 
 _LACKS = {
@@ -108,7 +108,7 @@ class Transport(paramiko.Transport):
             return said or "it hung up"
         ours, theirs = _LACKS[lack[1]]
         allowed: Allowed = getattr(target.algorithms, ours)
-        offered = self.offered.get(theirs, [])
+        offered = [name for name in self.offered.get(theirs, []) if not _is_extension(name)]
         possible = self._possible(ours)
         return (
             f"no acceptable {lack[1]}: the host has {_named(offered)}, and of those that "
@@ -136,14 +136,23 @@ def _common(allowed: Allowed, possible: Collection[str]) -> list[str]:
 def _nothing_left(allowed: Allowed, possible: Collection[str]) -> ConnectionFailed:
     return ConnectionFailed(
         f"{allowed.option} in ssh's configuration allows {_named(allowed.names)}, none of which "
-        f"fastrr has; allow one of these for this host: {_named(sorted(possible))}"
+        f"fastrr has; allow one of these for this host: {_recommended(allowed, possible)}"
     )
 
 
 def _advice(allowed: Allowed, possible: Collection[str], offered: list[str]) -> str:
     if common := [name for name in offered if name in possible]:
         return f"allow one of these by {allowed.option}: {_named(common)}"
-    return f"have its sshd_config allow one of these: {_named(sorted(possible))}"
+    return f"have its sshd_config allow one of these: {_recommended(allowed, possible)}"
+
+
+def _recommended(allowed: Allowed, possible: Collection[str]) -> str:
+    return _named(name for name in DEFAULTS[allowed.option] if name in possible)
+
+
+def _is_extension(name: str) -> bool:
+    """Tell what stands among the key exchanges, but is none (RFC 8308, and OpenSSH's PROTOCOL)."""
+    return name.startswith(("ext-info-", "kex-strict-"))
 
 
 def _named(names: Iterable[str]) -> str:
