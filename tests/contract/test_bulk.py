@@ -430,7 +430,7 @@ def test_the_fastest_ciphers_come_first_where_the_order_is_the_default(
     [
         ("KbdInteractiveAuthentication no", {"password"}),
         ("PasswordAuthentication no", {"keyboard-interactive"}),
-        ("PreferredAuthentications password", {"password"}),
+        ("PreferredAuthentications password,publickey", {"password"}),
     ],
 )
 def test_a_password_goes_by_ways_that_the_configuration_allows(

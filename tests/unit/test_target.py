@@ -406,8 +406,9 @@ def test_without_ssh_lists_of_algorithms_count(
 def test_without_ssh_what_forbids_something_counts(no_ssh: None, tmp_path: Path) -> None:
     settings = config(
         tmp_path,
-        f"PasswordAuthentication no\nPreferredAuthentications keyboard-interactive,publickey\n"
-        f"RevokedHostKeys {tmp_path}/revoked\nKnownHostsCommand /bin/keys\n"
+        "PasswordAuthentication no\nPreferredAuthentications keyboard-interactive,publickey\n"
+        f'RevokedHostKeys "{tmp_path}/revoked"\n'
+        "KnownHostsCommand /bin/keys\n"
         "PubkeyAcceptedKeyTypes ssh-ed25519\n",
     )
     found = resolve("web", settings)

@@ -287,8 +287,9 @@ def _paramiko_lookup(address: Address, settings: SshSettings) -> dict[str, list[
     for keyword, value in config.lookup(address.host).items():
         # A ProxyCommand of none is None here; values keep the quotes they have in the file.
         values[keyword] = value if isinstance(value, list) else [value or "none"]
-    for keyword in ("userknownhostsfile", "globalknownhostsfile"):
-        values[keyword] = [" ".join(shlex.split(values[keyword][0]))]
+    for keyword in ("userknownhostsfile", "globalknownhostsfile", "revokedhostkeys"):
+        if keyword in values:
+            values[keyword] = [" ".join(shlex.split(values[keyword][0]))]
     if user := address.user or settings.user:
         values["user"] = [user]
     if address.port:
