@@ -34,6 +34,11 @@ METHODS = ("publickey", "password", "keyboard-interactive")
 SMALLEST_RSA_BITS = 1024
 """ssh_config(5), RequiredRSASize."""
 
+NOBODY = "host.invalid"
+"""A host that no configuration is about (RFC 2606)."""
+
+NO_SETTINGS = SshSettings(config_file="none")
+
 SSH_G_TIMEOUT_S = 30.0
 """``ssh -G`` may run commands (``Match exec``), and look names up (``CanonicalizeHostname``)."""
 
@@ -132,20 +137,24 @@ def resolve(name: str, settings: SshSettings) -> SshTarget:
         address = Address.parse(name)
     except ValueError as error:
         raise ConnectionFailed(str(error)) from None
-    if ssh := shutil.which("ssh"):
-        values = _parse(_run_ssh_g(ssh, address, settings))
-        return target_from(address, values, settings, _defaults(ssh))
-    return target_from(
-        address, _paramiko_lookup(address, settings), settings, _DEFAULTS_WITHOUT_SSH
-    )
+    ssh = shutil.which("ssh")
+    defaults = _defaults(ssh) if ssh else _DEFAULTS_WITHOUT_SSH
+    return target_from(address, _values(ssh, address, settings), settings, defaults)
+
+
+def _values(ssh: str | None, address: Address, settings: SshSettings) -> dict[str, list[str]]:
+    if ssh:
+        return _parse(_run_ssh_g(ssh, address, settings))
+    return _paramiko_lookup(address, settings)
 
 
 def default_user(config_file: str | None) -> str:
     """Return who logs in to a host that ssh's configuration says nothing special about."""
     try:
-        return resolve("host.invalid", SshSettings(config_file=config_file)).user
+        values = _values(shutil.which("ssh"), Address(NOBODY), SshSettings(config_file=config_file))
     except ConnectionFailed:
         return local_user()
+    return values.get("user", [local_user()])[0]
 
 
 AHEAD = 16
@@ -221,10 +230,6 @@ def _run_ssh_g(ssh: str, address: Address, settings: SshSettings) -> str:
         raise ConnectionFailed(f"ssh's configuration can't be used: {said or 'no reason given'}")
     return completed.stdout
 
-
-NOBODY = "host.invalid"
-"""A host that no configuration is about (RFC 2606)."""
-NO_SETTINGS = SshSettings(config_file="none")
 
 _default_values: dict[str, dict[str, list[str]]] = {}
 """By ssh program: what it prints of a host without any configuration. The same for all hosts."""
