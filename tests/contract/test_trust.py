@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import pytest
 from testbed.bed import PASSWORD
 from testbed.clients import Client, Server, second_sshd
 from testbed.docker_bed import DockerHost
-from testbed.trust import CONNECTS, ROWS, Bench, Row, open_bench
+from testbed.trust import CONNECTS, RHEL, ROWS, Bench, Row, open_bench
 
 from fastrr.errors import LoginRefused
 from fastrr.hosts.ssh import negotiation, revoked
+from fastrr.hosts.ssh.connection import connect
 
 PASSWORD_ONLY = "PreferredAuthentications password"
 
@@ -36,6 +38,46 @@ def test_fastrr_does_as_ssh_does_or_says_why_it_does_less(bench: Bench, row: Row
 
 def test_no_row_expects_more_than_ssh_does() -> None:
     assert not [row for row in ROWS if row.fastrr == CONNECTS != row.ssh]
+
+
+# Which algorithm comes first
+
+
+@pytest.mark.usefixtures("ssh")
+@pytest.mark.parametrize(
+    ("lines", "cipher"),
+    [
+        ((), "aes128-gcm@openssh.com"),
+        (("Ciphers -chacha20-poly1305@openssh.com",), "aes128-gcm@openssh.com"),
+        (("Ciphers +aes128-cbc",), "aes128-gcm@openssh.com"),
+        (("Ciphers aes256-ctr,aes128-gcm@openssh.com",), "aes256-ctr"),
+        (("Ciphers aes256-gcm@openssh.com,aes128-gcm@openssh.com",), "aes256-gcm@openssh.com"),
+        (("Ciphers ^aes192-ctr",), "aes192-ctr"),
+        (RHEL, "aes256-gcm@openssh.com"),
+    ],
+    ids=str,
+)
+def test_the_fastest_cipher_is_used_unless_another_is_asked_for(
+    client: Client, ready: Server, lines: tuple[str, ...], cipher: str
+) -> None:
+    client.configure(f"IdentityFile {client.directory}/key", *lines)
+    with contextlib.closing(connect(ready.name, client.settings, 10.0)) as connection:
+        assert connection.transport.local_cipher == cipher
+        assert connection.transport.remote_cipher == cipher  # type: ignore[attr-defined]
+
+
+def test_lists_count_where_there_is_no_ssh_program(
+    client: Client, ready: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(client.directory))
+    key = f"IdentityFile {client.directory}/key"
+    client.configure(key, "Ciphers ^aes192-ctr", "KexAlgorithms -ecdh-*")
+    with contextlib.closing(connect(ready.name, client.settings, 10.0)) as connection:
+        assert connection.transport.local_cipher == "aes192-ctr"
+    client.configure(key, "Ciphers chacha20-poly1305@openssh.com")
+    assert "Ciphers in ssh's configuration allows chacha20-poly1305" in client.refusal(ready.name)
+    client.configure(key, "PubkeyAcceptedAlgorithms -ssh-ed25519")
+    assert "not allowed by PubkeyAcceptedAlgorithms" in client.refusal(ready.name)
 
 
 # What a password may be told by
