@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import paramiko
 import pytest
+from testbed import Bed
 from testbed.bed import PASSWORD
 from testbed.clients import Client, Server, second_sshd
 from testbed.docker_bed import DockerHost
@@ -16,6 +20,8 @@ from testbed.trust import CONNECTS, RHEL, ROWS, Bench, Row, open_bench
 from fastrr.errors import LoginRefused
 from fastrr.hosts.ssh import negotiation, revoked
 from fastrr.hosts.ssh.connection import connect
+from fastrr.hosts.ssh.credentials import log_in
+from fastrr.hosts.ssh.target import SshTarget
 
 PASSWORD_ONLY = "PreferredAuthentications password"
 
@@ -131,6 +137,48 @@ def test_the_password_is_tried_first_where_that_is_preferred(
     log = asking.log.read_text()
     assert 0 < log.index("Failed password") < log.index("Accepted publickey")
     client.connects(ready.name)  # which takes no password
+
+
+@pytest.mark.parametrize("methods", ["password,publickey", "publickey,password"])
+@pytest.mark.parametrize("line", ["# nothing set", "PreferredAuthentications password,publickey"])
+def test_a_host_that_wants_a_password_and_a_key_gets_them_in_its_own_order(
+    client: Client, docker_host: DockerHost, session_bed: Bed, methods: str, line: str
+) -> None:
+    client.configure(f"IdentityFile {session_bed.key}", line, password=PASSWORD)
+    with second_sshd(docker_host, f"AuthenticationMethods={methods}") as where:
+        client.connects(f"{docker_host.user}@{where}")
+
+
+class Fickle(paramiko.ServerInterface):
+    """Accepts nothing, and always says that it would accept something else."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def get_allowed_auths(self, _username: str) -> str:
+        return "password" if self.asked[-1:] == ["publickey"] else "publickey"
+
+    def check_auth_publickey(self, _username: str, _key: paramiko.PKey) -> int:
+        self.asked.append("publickey")
+        return paramiko.common.AUTH_FAILED
+
+    def check_auth_password(self, _username: str, _password: str) -> int:
+        self.asked.append("password")
+        return paramiko.common.AUTH_FAILED
+
+
+def test_a_host_that_changes_its_mind_without_end_is_given_up(client: Client) -> None:
+    host_key, fickle = client.key("host"), Fickle()
+    ours, theirs = socket.socketpair()
+    with ours, theirs, contextlib.closing(paramiko.Transport(theirs)) as server:
+        server.add_server_key(paramiko.Ed25519Key.from_private_key_file(str(host_key)))
+        server.start_server(event=threading.Event(), server=fickle)
+        with contextlib.closing(negotiation.Transport(ours)) as transport:
+            transport.start_client(timeout=10)
+            target = SshTarget("h", 22, "u", "h", (str(client.key()),))
+            with pytest.raises(LoginRefused):
+                log_in(transport, target, "a password")
+    assert len(fickle.asked) <= 7
 
 
 # Revoked keys, without a server

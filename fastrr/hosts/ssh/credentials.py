@@ -71,9 +71,12 @@ def log_in(transport: paramiko.Transport, target: SshTarget, password: str | Non
 def _logged_in(
     transport: paramiko.Transport, target: SshTarget, password: str | None, tried: Tried
 ) -> bool:
-    for method in target.methods:
-        if tried.allowed and method not in tried.allowed:
-            continue
+    """Go through what the configuration allows, and the host as far as it has said."""
+    left = list(target.methods)
+    for _ in range(2 * len(left)):  # each once more at most, whatever a host says it allows
+        method = next((x for x in left if not tried.allowed or x in tried.allowed), None)
+        if method is None:
+            break
         try:
             if method == "publickey":
                 if _key_accepted(transport, target, password, tried):
@@ -85,11 +88,24 @@ def _logged_in(
             ):
                 tried.accepted = Credential(password=True)
                 return True
-        except paramiko.BadAuthenticationType as error:  # not allowed there, or not alone
+        except _MoreWanted as more:
+            tried.allowed = more.methods
+        except paramiko.BadAuthenticationType as error:
             tried.allowed = list(error.allowed_types)
+            if tried.allowed and method not in tried.allowed:
+                continue  # its turn may come when the host has seen another
+        left.remove(method)
     tried.allowed = tried.allowed or _ask_allowed(transport, target.user)
     tried.notes += _kept_back(target, password, tried)
     return transport.is_authenticated()
+
+
+class _MoreWanted(Exception):
+    """The host has accepted this, and wants one of other methods, too."""
+
+    def __init__(self, methods: Sequence[str]) -> None:
+        super().__init__("further factors")
+        self.methods = list(methods)
 
 
 def _kept_back(target: SshTarget, password: str | None, tried: Tried) -> list[str]:
@@ -174,7 +190,7 @@ def _accepted(
         tried.notes.append(f"{label} (refused)")
         return False
     if further:
-        raise paramiko.BadAuthenticationType("further factors", list(further))
+        raise _MoreWanted(further)
     return True
 
 
@@ -204,7 +220,7 @@ def _password_accepted(
         tried.notes.append(f"password ({refused})")
         return False
     if further:
-        raise paramiko.BadAuthenticationType("further factors", list(further))
+        raise _MoreWanted(further)
     return True
 
 
