@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -180,7 +180,7 @@ def test_the_agent_of_the_environment(
 def test_a_password(client: Client, docker_host: DockerHost) -> None:
     client.configure(password=PASSWORD)
     assert_works(client, address(docker_host))
-    client.configure("PasswordAuthentication no", "BatchMode yes", password=PASSWORD)
+    client.configure("PreferredAuthentications password", "BatchMode yes", password=PASSWORD)
     assert_works(client, address(docker_host))
 
 
@@ -376,13 +376,13 @@ def test_no_password_is_sent_to_another_server_in_its_place(
         ["LogLevel DEBUG3", "VisualHostKey yes"],
         ["Compression yes", "Ciphers aes256-ctr", "MACs hmac-sha2-256"],
         [
-            *("PubkeyAuthentication no", "PreferredAuthentications password", "BatchMode no"),
+            *("PreferredAuthentications password,publickey", "BatchMode no"),
             *("NumberOfPasswordPrompts 3", "GSSAPIAuthentication yes"),
         ],
         ["ForwardAgent yes", "ForwardX11 yes", "LocalForward 127.0.0.1:1 127.0.0.1:1"],
         ["HostKeyAlias somebody.else", "CheckHostIP yes", "VerifyHostKeyDNS yes"],
         [
-            *("KnownHostsCommand /bin/false", "HashKnownHosts yes", "UpdateHostKeys ask"),
+            *("HashKnownHosts yes", "UpdateHostKeys ask"),
             "NoHostAuthenticationForLocalhost yes",
         ],
         ["CanonicalizeHostname always", "CanonicalDomains example.org"],
@@ -401,6 +401,60 @@ def test_settings_that_are_for_people_do_not_matter(
     assert_works(client, ready.name)
     assert not (client.directory / "local-command").exists()
     assert not (client.directory / "master").exists()
+
+
+@pytest.mark.parametrize(
+    ("lines", "ciphers"),
+    [
+        (["Ciphers aes256-ctr,aes128-gcm@openssh.com"], "aes256-ctr,aes128-gcm@openssh.com"),
+        (["Ciphers aes256-ctr"], "aes256-ctr"),
+    ],
+)
+def test_the_ciphers_are_those_of_the_configuration(
+    client: Client, ready: Server, ssh: str, lines: list[str], ciphers: str
+) -> None:
+    assert settings_of_bulk(client, ready, ssh, *lines)["ciphers"] == ciphers
+
+
+def test_the_fastest_ciphers_come_first_where_the_order_is_the_default(
+    client: Client, ready: Server, ssh: str
+) -> None:
+    by_default = settings_of_bulk(client, ready, ssh)["ciphers"].split(",")
+    assert by_default[:2] == ["aes128-gcm@openssh.com", "aes256-gcm@openssh.com"]
+    without = settings_of_bulk(client, ready, ssh, "Ciphers -chacha20-poly1305@openssh.com")
+    assert without["ciphers"].split(",") == [x for x in by_default if "chacha20" not in x]
+
+
+@pytest.mark.parametrize(
+    ("line", "allowed"),
+    [
+        ("KbdInteractiveAuthentication no", {"password"}),
+        ("PasswordAuthentication no", {"keyboard-interactive"}),
+        ("PreferredAuthentications password,publickey", {"password"}),
+    ],
+)
+def test_a_password_goes_by_ways_that_the_configuration_allows(
+    client: Client, ready: Server, ssh: str, line: str, allowed: set[str]
+) -> None:
+    """The second connection's own options don't bring back what was forbidden."""
+    found = settings_of_bulk(client, ready, ssh, line, credential=Credential(password=True))
+    assert set(found["preferredauthentications"].split(",")) == allowed
+    assert (found["passwordauthentication"] == "yes") == ("password" in allowed)
+    assert (found["kbdinteractiveauthentication"] == "yes") == ("keyboard-interactive" in allowed)
+
+
+def settings_of_bulk(
+    client: Client, server: Server, ssh: str, *lines: str, credential: Credential | None = None
+) -> dict[str, str]:
+    """Return what ``ssh -G`` makes of the options for the second connection."""
+    client.configure(f"IdentityFile {client.directory}/key", *lines)
+    with client.connected(server.name) as host:
+        described = host._bulk_settings()
+    if credential is not None:
+        described = replace(described, credential=credential)
+    words = [ssh, "-G", *openssh.options(described, str(client.directory))]
+    printed = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return {keyword: value for keyword, _, value in (x.partition(" ") for x in printed.split("\n"))}
 
 
 def test_nobody_is_asked_anything(

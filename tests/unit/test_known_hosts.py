@@ -114,7 +114,16 @@ def test_a_revoked_key_is_known_as_such_and_not_trusted(name: str) -> None:
 
 
 def test_the_key_of_a_certificate_authority_is_no_host_key() -> None:
-    assert on_file(line("*", marker="@cert-authority"), "web") == OnFile()
+    found = on_file(line("*.org,web", marker="@cert-authority"), "web")
+    assert found == OnFile(authorities=found.authorities)
+    assert [entry.key for entry in found.authorities] == [KEY]
+    assert not found.has(KEY)
+
+
+def test_the_authority_of_a_name_is_that_of_all_its_ports_and_of_no_other() -> None:
+    text = line("web", marker="@cert-authority")
+    assert on_file(text, "[web]:2200").authorities
+    assert not on_file(text, "mail").authorities
 
 
 @pytest.mark.parametrize(

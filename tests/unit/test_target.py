@@ -50,7 +50,7 @@ def target_of(*lines: str, name: str = "web", settings: SshSettings | None = Non
     keywords = {line.split(" ")[0] for line in lines}
     kept = [line for line in RECORDED.splitlines() if line.split(" ")[0] not in keywords]
     values = target._parse("\n".join((*kept, *lines)))
-    return target_from(Address.parse(name), values, settings or SshSettings())
+    return target_from(Address.parse(name), values, settings or SshSettings(), {})
 
 
 # Address
@@ -222,7 +222,55 @@ def test_a_proxy_of_none_is_no_proxy(keyword: str) -> None:
     assert (found.proxy_jump, found.proxy_command) == ((), None)
 
 
+# What is allowed
+
+
+@pytest.mark.parametrize(
+    ("lines", "methods"),
+    [
+        ([], ("publickey", "password", "keyboard-interactive")),
+        (["pubkeyauthentication false"], ("password", "keyboard-interactive")),
+        (["pubkeyauthentication host-bound"], ("publickey", "password", "keyboard-interactive")),
+        (["passwordauthentication no"], ("publickey", "keyboard-interactive")),
+        (["kbdinteractiveauthentication no"], ("publickey", "password")),
+        (["challengeresponseauthentication no"], ("publickey", "password")),
+        (["preferredauthentications password,hostbased,publickey"], ("password", "publickey")),
+        (["preferredauthentications gssapi-with-mic"], ()),
+        (["preferredauthentications password", "passwordauthentication no"], ()),
+    ],
+)
+def test_ways_to_log_in(lines: list[str], methods: tuple[str, ...]) -> None:
+    assert target_of(*lines).methods == methods
+
+
+def test_revoked_keys_are_in_files_and_other_keys_known_to_a_command() -> None:
+    found = target_of("revokedhostkeys ~/revoked /etc/krl", "knownhostscommand /bin/keys %H")
+    assert found.revoked_host_keys == (f"{home()}/revoked", "/etc/krl")
+    assert found.known_hosts_command == "/bin/keys %H"
+    assert target_of("revokedhostkeys none").revoked_host_keys == ()
+    assert target_of("requiredrsasize 3072").smallest_rsa_bits == 3072
+
+
 # The real ssh -G
+
+
+@pytest.mark.usefixtures("ssh")
+@pytest.mark.parametrize(
+    ("line", "names", "ordered"),
+    [
+        ("", None, False),
+        ("Ciphers -chacha20-poly1305@openssh.com", None, False),
+        ("Ciphers +aes128-cbc", None, False),
+        ("Ciphers aes256-ctr,aes256-gcm@openssh.com", "aes256-ctr aes256-gcm@openssh.com", True),
+        ("Ciphers ^aes256-ctr", None, True),
+    ],
+)
+def test_whose_order_a_list_has(
+    tmp_path: Path, line: str, names: str | None, ordered: bool
+) -> None:
+    ciphers = resolve("web", config(tmp_path, f"{line}\n")).algorithms.ciphers
+    assert ciphers.ordered is ordered
+    assert names is None or ciphers.names == tuple(names.split())
 
 
 @pytest.fixture
@@ -333,6 +381,43 @@ def test_without_ssh_and_config_there_are_ssh_s_defaults(no_ssh: None) -> None:
     assert found.user_known_hosts[0] == f"{home()}/.ssh/known_hosts"
 
 
+@pytest.mark.usefixtures("no_ssh")
+@pytest.mark.parametrize(
+    ("text", "first", "lacks", "ordered"),
+    [
+        ("", "aes128-gcm@openssh.com", "aes128-cbc", False),
+        ("Ciphers aes256-ctr,aes128-ctr", "aes256-ctr", "aes192-ctr", True),
+        ("Ciphers ^aes256-ctr", "aes256-ctr", "aes128-cbc", True),
+        ("Ciphers -aes2*-ctr", "aes128-gcm@openssh.com", "aes256-ctr", False),
+        ("Ciphers +aes128-cbc", "aes128-gcm@openssh.com", "aes192-cbc", False),
+        ("Ciphers aes2*-ctr", "aes256-ctr", "aes128-ctr", True),
+        ('Ciphers "unheard-of,aes128-ctr"', "unheard-of", "aes192-ctr", True),
+    ],
+)
+def test_without_ssh_lists_of_algorithms_count(
+    tmp_path: Path, text: str, first: str, lacks: str, ordered: bool
+) -> None:
+    ciphers = resolve("web", config(tmp_path, f"{text}\n")).algorithms.ciphers
+    assert ciphers.names[0] == first
+    assert lacks not in ciphers.names
+    assert ciphers.ordered is ordered
+
+
+def test_without_ssh_what_forbids_something_counts(no_ssh: None, tmp_path: Path) -> None:
+    settings = config(
+        tmp_path,
+        "PasswordAuthentication no\nPreferredAuthentications keyboard-interactive,publickey\n"
+        f'RevokedHostKeys "{tmp_path}/revoked"\n'
+        "KnownHostsCommand /bin/keys\n"
+        "PubkeyAcceptedKeyTypes ssh-ed25519\n",
+    )
+    found = resolve("web", settings)
+    assert found.methods == ("keyboard-interactive", "publickey")
+    assert found.revoked_host_keys == (f"{tmp_path}/revoked",)
+    assert found.known_hosts_command == "/bin/keys"
+    assert found.algorithms.public_keys.names == ("ssh-ed25519",)
+
+
 def test_without_ssh_a_bad_config_is_named(no_ssh: None, tmp_path: Path) -> None:
     settings = config(tmp_path, "Match nonsense\n")
     with pytest.raises(ConnectionFailed, match=f"{tmp_path}/ssh_config can't be used"):
@@ -352,7 +437,8 @@ def test_without_ssh_a_missing_config_is_named(no_ssh: None, tmp_path: Path) -> 
 def ssh_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file with a line for each call of ``ssh``, which knows the user of each host but one.
 
-    About another it has to think, the first time.
+    About another it has to think, the first time. It is also asked about a host that nobody knows,
+    for its defaults.
     """
     log = tmp_path / "calls"
     log.touch()
@@ -371,26 +457,33 @@ def test_what_was_read_ahead_is_used_once(ssh_calls: Path) -> None:
     names = [f"host{number}" for number in range(4)]
     with read_ahead(names, SshSettings()):
         pass
-    assert sorted(ssh_calls.read_text().split()) == names
+    asked = ["host.invalid", *names]
+    assert sorted(ssh_calls.read_text().split()) == asked
     assert [resolve(name, SshSettings()).user for name in names] == [f"of-{n}" for n in names]
-    assert sorted(ssh_calls.read_text().split()) == names
+    assert sorted(ssh_calls.read_text().split()) == asked
     assert resolve("host1", SshSettings()).user == "of-host1"  # things may have changed since
-    assert len(ssh_calls.read_text().split()) == len(names) + 1
+    assert len(ssh_calls.read_text().split()) == len(asked) + 1
+
+
+def test_the_defaults_are_asked_for_once_whatever_the_number_of_hosts(ssh_calls: Path) -> None:
+    for name in ("one", "two", "three"):
+        resolve(name, SshSettings())
+    assert sorted(ssh_calls.read_text().split()) == ["host.invalid", "one", "three", "two"]
 
 
 def test_what_is_slow_or_wrong_is_left_for_later(ssh_calls: Path) -> None:
     with read_ahead(["slow", "no host", "bad"], SshSettings()):
         pass
     assert resolve("slow", SshSettings()).user == "of-slow"
-    assert sorted(ssh_calls.read_text().split()) == ["bad", "slow", "slow"]
+    assert sorted(ssh_calls.read_text().split()) == ["bad", "host.invalid", "slow", "slow"]
     with pytest.raises(ConnectionFailed, match="no such thing"):
         resolve("bad", SshSettings())
-    assert len(ssh_calls.read_text().split()) == 3
+    assert len(ssh_calls.read_text().split()) == 4
 
 
 def test_nothing_is_left_running(ssh_calls: Path) -> None:
     def interrupted() -> None:
-        while not ssh_calls.read_text():
+        while "slow" not in ssh_calls.read_text():
             time.sleep(0.01)
         time.sleep(0.1)  # by now it sleeps
         raise KeyboardInterrupt

@@ -1,5 +1,7 @@
 """Logging in: agent, then key files, then password, in the manual's order.
 
+ssh's configuration may forbid some of that, and ask for another order (PreferredAuthentications).
+
 Every key offered counts against the server's MaxAuthTries (6 unless told), and OpenSSH 9.8 bans
 addresses that fail too often. So the order is ssh's own (agent keys that are also identity files
 come first), no key is offered twice, the last try is kept for a password that was given, and a
@@ -22,6 +24,7 @@ import paramiko
 from paramiko.agent import AgentSSH
 
 from fastrr.errors import LoginRefused
+from fastrr.hosts.ssh.algorithms import of_key
 from fastrr.hosts.ssh.target import SshTarget
 from fastrr.shell import to_bytes
 
@@ -45,6 +48,7 @@ class Tried:
 
     notes: list[str] = field(default_factory=list)
     offers: int = 0
+    password_sent: bool = False
     allowed: list[str] = field(default_factory=list)
     """The methods the host accepts, once it has said so."""
     accepted: Credential = field(default_factory=Credential)
@@ -67,28 +71,80 @@ def log_in(transport: paramiko.Transport, target: SshTarget, password: str | Non
 def _logged_in(
     transport: paramiko.Transport, target: SshTarget, password: str | None, tried: Tried
 ) -> bool:
-    try:
-        if _key_accepted(transport, target, password, tried):
-            return True
-    except paramiko.BadAuthenticationType as error:  # no keys here, or not keys alone
-        tried.allowed = list(error.allowed_types)
-    if password is not None and "publickey" not in tried.allowed:
+    """Go through what the configuration allows, and the host as far as it has said."""
+    left = list(target.methods)
+    for _ in range(2 * len(left)):  # each once more at most, whatever a host says it allows
+        method = next((x for x in left if not tried.allowed or x in tried.allowed), None)
+        if method is None:
+            break
         try:
-            if _password_accepted(transport, target.user, password, tried):
+            if method == "publickey":
+                if _key_accepted(transport, target, password, tried):
+                    return True
+            elif (
+                password is not None
+                and not tried.password_sent
+                and _password_accepted(transport, target.user, password, method, tried)
+            ):
                 tried.accepted = Credential(password=True)
                 return True
+        except _MoreWanted as more:
+            tried.allowed = more.methods
         except paramiko.BadAuthenticationType as error:
             tried.allowed = list(error.allowed_types)
+            if tried.allowed and method not in tried.allowed:
+                continue  # its turn may come when the host has seen another
+        left.remove(method)
     tried.allowed = tried.allowed or _ask_allowed(transport, target.user)
+    tried.notes += _kept_back(target, password, tried)
     return transport.is_authenticated()
+
+
+class _MoreWanted(Exception):
+    """The host has accepted this, and wants one of other methods, too."""
+
+    def __init__(self, methods: Sequence[str]) -> None:
+        super().__init__("further factors")
+        self.methods = list(methods)
+
+
+def _kept_back(target: SshTarget, password: str | None, tried: Tried) -> list[str]:
+    """Return what was not tried, and why: the options of ssh's configuration, or the host."""
+    notes = []
+    if "publickey" not in target.methods:
+        notes.append("no key (PubkeyAuthentication or PreferredAuthentications forbids it)")
+    if password is None or any(note.startswith("password (") for note in tried.notes):
+        return notes
+    if not _by_password(target.methods):
+        notes.append(
+            "no password (PasswordAuthentication and KbdInteractiveAuthentication, or "
+            "PreferredAuthentications, forbid it)"
+        )
+    elif not _by_password(tried.allowed):
+        notes.append("password (not allowed)")
+    else:
+        notes.append(
+            f"no password (the host takes one by {' or '.join(_by_password(tried.allowed))}; "
+            "PasswordAuthentication, KbdInteractiveAuthentication and PreferredAuthentications "
+            f"allow {' or '.join(_by_password(target.methods))})"
+        )
+    return notes
+
+
+def _by_password(methods: Sequence[str]) -> list[str]:
+    return [method for method in methods if method in ("password", "keyboard-interactive")]
 
 
 def _key_accepted(
     transport: paramiko.Transport, target: SshTarget, password: str | None, tried: Tried
 ) -> bool:
+    kept_for_password = int(password is not None and bool(_by_password(target.methods)))
     with contextlib.closing(_keys(target, password, tried)) as keys:
         for key, label, path in keys:
-            if tried.offers >= MAX_TRIES - (password is not None):
+            if reason := _not_allowed(key, target):
+                tried.notes.append(f"{label} ({reason})")
+                continue
+            if tried.offers >= MAX_TRIES - kept_for_password:
                 tried.notes.append("further keys not offered: the host allows few tries")
                 return False
             if _accepted(transport, target.user, key, label, tried):
@@ -96,6 +152,18 @@ def _key_accepted(
                 tried.accepted = Credential(path, public)
                 return True
     return False
+
+
+def _not_allowed(key: paramiko.PKey, target: SshTarget) -> str | None:
+    """Return why ssh's configuration keeps a key from being offered."""
+    certificate = getattr(key, "public_blob", None)
+    kind: str = certificate.key_type if certificate else key.get_name()
+    if not set(of_key(kind)) & set(target.algorithms.public_keys.names):
+        return f"{kind} is not allowed by {target.algorithms.public_keys.option}"
+    inner = getattr(key, "inner_key", None) or key  # of an agent's key
+    if isinstance(inner, paramiko.RSAKey) and inner.get_bits() < target.smallest_rsa_bits:
+        return f"{inner.get_bits()} bits, RequiredRSASize is {target.smallest_rsa_bits}"
+    return None
 
 
 def _ask_allowed(transport: paramiko.Transport, user: str) -> list[str]:
@@ -122,26 +190,37 @@ def _accepted(
         tried.notes.append(f"{label} (refused)")
         return False
     if further:
-        raise paramiko.BadAuthenticationType("further factors", list(further))
+        raise _MoreWanted(further)
     return True
 
 
 def _password_accepted(
-    transport: paramiko.Transport, user: str, password: str, tried: Tried
+    transport: paramiko.Transport, user: str, password: str, method: str, tried: Tried
 ) -> bool:
     secret: Any = to_bytes(password)  # its annotation says str, which may be no UTF-8
+
+    def answer(_title: str, _instructions: str, questions: Sequence[object]) -> list[Any]:
+        if len(questions) > 1:
+            raise paramiko.AuthenticationException("it asks for more than a password")
+        tried.password_sent |= bool(questions)  # some ask for nothing
+        return [secret for _ in questions]
+
     try:
-        further = transport.auth_password(user, secret)
-    except paramiko.BadAuthenticationType as error:
-        tried.notes.append("password (not allowed)")
-        tried.allowed = list(error.allowed_types)
-        return False
+        if method == "password":
+            further = transport.auth_password(user, secret, fallback=False)
+            tried.password_sent = True
+        else:
+            further = transport.auth_interactive(user, answer)
+    except paramiko.BadAuthenticationType:
+        raise
     except paramiko.AuthenticationException as error:
         _raise_unless_refused(transport, error)
-        tried.notes.append("password (refused)")
+        tried.password_sent |= method == "password"
+        refused = "refused" if tried.password_sent else f"{method} did not ask for it"
+        tried.notes.append(f"password ({refused})")
         return False
     if further:
-        raise paramiko.BadAuthenticationType("further factors", list(further))
+        raise _MoreWanted(further)
     return True
 
 
@@ -153,9 +232,12 @@ def _raise_unless_refused(transport: paramiko.Transport, error: Exception) -> No
 
 def _refusal(target: SshTarget, tried: Tried, password: str | None) -> str:
     what = ", ".join(tried.notes) or "nothing: there is no agent, no key and no password"
+    by_password, by_key = _by_password(target.methods), "publickey" in target.methods
     advice = [
-        "add a key to ssh-agent or authorized_keys",
-        None if password is not None else "give a password with --ask-pass or FASTRR_PASS",
+        "add a key to ssh-agent or authorized_keys" if by_key else None,
+        "give a password with --ask-pass or FASTRR_PASS"
+        if password is None and by_password
+        else None,
         "check the user with --user",
     ]
     return (

@@ -1,8 +1,8 @@
 """known_hosts files: which keys are on file for a host, and adding one.
 
 The format is that of sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT". paramiko's own reader knows neither
-patterns (``*.example.org,!bad.example.org``) nor the marker ``@revoked``, and both decide whether
-a key is to be trusted.
+patterns (``*.example.org,!bad.example.org``) nor the markers ``@revoked`` and ``@cert-authority``,
+and all of these decide whether a key is to be trusted.
 """
 
 from __future__ import annotations
@@ -101,6 +101,8 @@ class OnFile(NamedTuple):
     revoked: tuple[Entry, ...] = ()
     without_port: tuple[Entry, ...] = ()
     """Keys of the same name at port 22, which ssh accepts where there is no other entry."""
+    authorities: tuple[Entry, ...] = ()
+    """Keys that sign certificates of the host."""
 
     @property
     def key_types(self) -> list[str]:
@@ -114,14 +116,19 @@ def look_up(entries: Sequence[Entry], name: str) -> OnFile:
     """Return what ``entries`` say about ``name`` (``host`` or ``[host]:port``)."""
     name = name.lower()
     plain = name[1 : name.rindex("]")] if name.startswith("[") and "]" in name else None
-    return OnFile(
-        tuple(e for e in entries if e.marker is None and e.matches(name)),
-        tuple(
+
+    def marked(marker: str) -> tuple[Entry, ...]:
+        return tuple(
             e
             for e in entries
-            if e.marker == "@revoked" and (e.matches(name) or (plain and e.matches(plain)))
-        ),
+            if e.marker == marker and (e.matches(name) or (plain and e.matches(plain)))
+        )
+
+    return OnFile(
+        tuple(e for e in entries if e.marker is None and e.matches(name)),
+        marked("@revoked"),
         tuple(e for e in entries if plain and e.marker is None and e.matches(plain)),
+        marked("@cert-authority"),
     )
 
 

@@ -13,17 +13,31 @@ import re
 import shlex
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fastrr.errors import ConnectionFailed
 from fastrr.hosts.process import kill
+from fastrr.hosts.ssh import algorithms
+from fastrr.hosts.ssh.algorithms import Algorithms
 from fastrr.model import HostKeyPolicy, SshSettings
 
 DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 """Tried where ssh's configuration names none (the manual's id_dsa is beyond what sshd accepts)."""
 
+
+METHODS = ("publickey", "password", "keyboard-interactive")
+"""Ways to log in that we have, in the order to try them in unless ssh's configuration has one."""
+
+SMALLEST_RSA_BITS = 1024
+"""ssh_config(5), RequiredRSASize."""
+
+NOBODY = "host.invalid"
+"""A host that no configuration is about (RFC 2606)."""
+
+NO_SETTINGS = SshSettings(config_file="none")
 
 SSH_G_TIMEOUT_S = 30.0
 """``ssh -G`` may run commands (``Match exec``), and look names up (``CanonicalizeHostname``)."""
@@ -91,6 +105,13 @@ class SshTarget(NamedTuple):
     alive_interval_s: float | None = None
     """ServerAliveInterval, where ssh's configuration sets one."""
     compression: bool = False
+    algorithms: Algorithms = Algorithms()
+    revoked_host_keys: tuple[str, ...] = ()
+    """Files with keys that no host may show."""
+    known_hosts_command: str | None = None
+    methods: tuple[str, ...] = METHODS
+    """Ways to log in that are allowed, in the order to try them in."""
+    smallest_rsa_bits: int = SMALLEST_RSA_BITS
 
     def __str__(self) -> str:
         port = "" if self.port == 22 else f":{self.port}"
@@ -116,19 +137,24 @@ def resolve(name: str, settings: SshSettings) -> SshTarget:
         address = Address.parse(name)
     except ValueError as error:
         raise ConnectionFailed(str(error)) from None
-    if ssh := shutil.which("ssh"):
-        values = _parse(_run_ssh_g(ssh, address, settings))
-    else:
-        values = _paramiko_lookup(address, settings)
-    return target_from(address, values, settings)
+    ssh = shutil.which("ssh")
+    defaults = _defaults(ssh) if ssh else _DEFAULTS_WITHOUT_SSH
+    return target_from(address, _values(ssh, address, settings), settings, defaults)
+
+
+def _values(ssh: str | None, address: Address, settings: SshSettings) -> dict[str, list[str]]:
+    if ssh:
+        return _parse(_run_ssh_g(ssh, address, settings))
+    return _paramiko_lookup(address, settings)
 
 
 def default_user(config_file: str | None) -> str:
     """Return who logs in to a host that ssh's configuration says nothing special about."""
     try:
-        return resolve("host.invalid", SshSettings(config_file=config_file)).user
+        values = _values(shutil.which("ssh"), Address(NOBODY), SshSettings(config_file=config_file))
     except ConnectionFailed:
         return local_user()
+    return values.get("user", [local_user()])[0]
 
 
 AHEAD = 16
@@ -147,9 +173,10 @@ def read_ahead(names: Sequence[str], settings: SshSettings) -> Iterator[None]:
     """
     running: dict[tuple[str, ...], subprocess.Popen[str]] = {}
     if ssh := shutil.which("ssh"):
-        for name in names[:AHEAD]:
+        asked = [(name, settings) for name in names[:AHEAD]]
+        for name, with_settings in (*asked, (NOBODY, NO_SETTINGS)):
             with contextlib.suppress(ValueError, OSError):
-                command = _ssh_g(ssh, Address.parse(name), settings)
+                command = _ssh_g(ssh, Address.parse(name), with_settings)
                 running[tuple(command)] = subprocess.Popen(
                     command, start_new_session=True, **_SSH_G
                 )
@@ -204,6 +231,27 @@ def _run_ssh_g(ssh: str, address: Address, settings: SshSettings) -> str:
     return completed.stdout
 
 
+_default_values: dict[str, dict[str, list[str]]] = {}
+"""By ssh program: what it prints of a host without any configuration. The same for all hosts."""
+_asking_for_defaults = threading.Lock()
+
+
+def _defaults(ssh: str) -> dict[str, list[str]]:
+    with _asking_for_defaults:
+        if ssh not in _default_values:
+            try:
+                printed = _run_ssh_g(ssh, Address(NOBODY), NO_SETTINGS)
+            except ConnectionFailed:
+                printed = ""  # then all that is printed of a host counts as set
+            _default_values[ssh] = _parse(printed)
+        return _default_values[ssh]
+
+
+_DEFAULTS_WITHOUT_SSH = {
+    option.lower(): [",".join(names)] for option, names in algorithms.DEFAULTS.items()
+}
+
+
 def _completed(command: list[str]) -> subprocess.CompletedProcess[str]:
     with subprocess.Popen(command, start_new_session=True, **_SSH_G) as process:
         try:
@@ -244,13 +292,31 @@ def _paramiko_lookup(address: Address, settings: SshSettings) -> dict[str, list[
     for keyword, value in config.lookup(address.host).items():
         # A ProxyCommand of none is None here; values keep the quotes they have in the file.
         values[keyword] = value if isinstance(value, list) else [value or "none"]
-    for keyword in ("userknownhostsfile", "globalknownhostsfile"):
-        values[keyword] = [" ".join(shlex.split(values[keyword][0]))]
+    for keyword in ("userknownhostsfile", "globalknownhostsfile", "revokedhostkeys"):
+        if keyword in values:
+            values[keyword] = [" ".join(shlex.split(values[keyword][0]))]
     if user := address.user or settings.user:
         values["user"] = [user]
     if address.port:
         values["port"] = [str(address.port)]
-    return values
+    return values | _assembled_lists(values)
+
+
+def _assembled_lists(values: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Return the lists of algorithms in full, as ``ssh -G`` prints them."""
+    import paramiko
+
+    tables = ("_kex_info", "_cipher_info", "_mac_info", "_key_info")
+    possible = [name for table in tables for name in getattr(paramiko.Transport, table)]
+    lists = {}
+    for option, default in algorithms.DEFAULTS.items():
+        for keyword in (option.lower(), algorithms.FORMER_NAMES.get(option, "")):
+            if keyword in values:
+                text = values[keyword][0].strip('" ')
+                names = algorithms.assembled(text, default, possible)
+                lists[option.lower()] = [",".join(names)]
+                break
+    return lists
 
 
 _POLICIES = {
@@ -263,9 +329,15 @@ _POLICIES = {
 
 
 def target_from(
-    address: Address, values: Mapping[str, Sequence[str]], settings: SshSettings
+    address: Address,
+    values: Mapping[str, Sequence[str]],
+    settings: SshSettings,
+    defaults: Mapping[str, Sequence[str]],
 ) -> SshTarget:
-    """Return the connection settings that ``values`` (as `_parse` gives them) describe."""
+    """Return the connection settings that ``values`` (as `_parse` gives them) describe.
+
+    ``defaults`` are what the same source says where nothing is configured.
+    """
 
     def first(keyword: str, default: str = "") -> str:
         return values.get(keyword, [default])[0]
@@ -322,6 +394,35 @@ def target_from(
         connect_timeout_s=float(timeout) if (timeout := option("connecttimeout")) else None,
         alive_interval_s=float(first("serveraliveinterval", "0")) or None,
         compression=first("compression") == "yes",
+        algorithms=algorithms.read(values, defaults),
+        revoked_host_keys=_paths(first("revokedhostkeys"), expand),
+        known_hosts_command=option("knownhostscommand"),
+        methods=_methods(values),
+        smallest_rsa_bits=int(first("requiredrsasize", str(SMALLEST_RSA_BITS))),
+    )
+
+
+_SWITCHES = {
+    "publickey": ("pubkeyauthentication",),
+    "password": ("passwordauthentication",),
+    # The second was its name before OpenSSH 8.7.
+    "keyboard-interactive": ("kbdinteractiveauthentication", "challengeresponseauthentication"),
+}
+"""Options that forbid a way to log in by saying no."""
+
+
+def _methods(values: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Return the ways to log in that are allowed, in the order of PreferredAuthentications."""
+    preferred = values.get("preferredauthentications", [""])[0].strip('"')
+    order = [name.strip() for name in preferred.split(",")] if preferred else METHODS
+    return tuple(
+        method
+        for method in dict.fromkeys(order)
+        if method in METHODS
+        and not any(
+            values.get(option, ["yes"])[0].strip('"').lower() in ("no", "false")
+            for option in _SWITCHES[method]
+        )
     )
 
 
