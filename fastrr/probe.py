@@ -535,7 +535,7 @@ def _facts(plan: HostPlan, sections: Mapping[str, list[str]]) -> HostFacts:
         boot=values.get("boot", ""),
         machine=values.get("machine", ""),
         openssl=values.get("openssl", ""),
-        xxhsum=values.get("xxhsum", ""),
+        xxhsum=values.get("xxhsum", "")[:_VERSION_CHARS],
         clock_ns=_clock(sections.get("files", ())),
         hashing_s=_seconds(sections.get("hashing", ())),
         screen_directory=values["screendir"],
@@ -547,6 +547,10 @@ def _facts(plan: HostPlan, sections: Mapping[str, list[str]]) -> HostFacts:
         directories=_directories(plan, sections),
         space=_space(sections),
     )
+
+
+_VERSION_CHARS = 200
+"""No version is longer; what looks for it in there need not bother with more."""
 
 
 def _state_trouble(directory: str, line: str) -> str | None:
@@ -571,8 +575,19 @@ def _directories(plan: HostPlan, sections: Mapping[str, list[str]]) -> dict[str,
     return {path: _directory(path, line) for path, line in zip(wanted, lines, strict=True)}
 
 
-_DF_LINE = re.compile(r"^.*?(\S+)\s+\d+\s+-?\d+\s+(-?\d+)\s+(?:\d+%|-)\s+(/.*)$")
-"""What comes before the sizes: the type with ``-T``, else the end of the file system's name."""
+_DF_SIZES = re.compile(r" (\d{1,19}) +-?\d{1,19} +(-?\d{1,19}) +(?:\d{1,3}%|-) +(?=/)")
+"""Sizes in a line of ``df`` (blanks between them), and what is before the mount point. What may
+come in any number is followed by something else: the time it takes goes with the line's length."""
+
+
+def _df_line(line: str) -> Space | None:
+    """Parse ``[SYSTEM] TYPE|SYSTEM SIZE USED FREE USE% MOUNT``; names may have blanks in them."""
+    if (sizes := _DF_SIZES.search(line)) is None:
+        return None
+    before = line[: sizes.start()].split()
+    if not before:
+        return None
+    return Space(line[sizes.end() :], int(sizes[2]) * 1024, before[-1])
 
 
 def _clock(lines: Iterable[str]) -> int:
@@ -592,12 +607,12 @@ def _space(sections: Mapping[str, list[str]]) -> dict[str, Space]:
     ancestors = sections.get("space", [])
     title, *lines = sections.get("df") or [""]
     typed = title.split()[1:2] == ["Type"]
-    matches = [match for line in lines if (match := _DF_LINE.match(line))]
-    if len(matches) != len(ancestors):
+    spaces = [space for line in lines if (space := _df_line(line))]
+    if len(spaces) != len(ancestors):
         return {}
     return {
-        ancestor: Space(match[3], int(match[2]) * 1024, match[1] if typed else "")
-        for ancestor, match in zip(ancestors, matches, strict=True)
+        ancestor: space if typed else space._replace(kind="")
+        for ancestor, space in zip(ancestors, spaces, strict=True)
     }
 
 
