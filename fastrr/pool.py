@@ -29,7 +29,7 @@ from fastrr.model import Failure
 
 CANCEL_PATIENCE_S = 10.0
 """How long workers may take to clean up after a cancel before they are ended."""
-TIME_LIMIT_PATIENCE_S = 1.5
+TIME_LIMIT_PATIENCE_S = 1.0
 """The same after a time limit, for everything together: it is to be kept."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
