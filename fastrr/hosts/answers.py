@@ -21,7 +21,7 @@ LONGEST_LINE_BYTES = 1 << 16
 """Of what is heard line by line."""
 TAIL_BYTES = 1 << 16
 """What is kept of the end where not all is."""
-ERRORS_READ_BYTES = 1 << 26
+ERRORS_READ_BYTES = 1 << 24
 """How much of standard error is read at all; no more of it is kept than of an answer."""
 
 

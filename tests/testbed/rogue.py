@@ -71,7 +71,7 @@ def _overrun(extended: bool) -> Callable[[paramiko.Channel], None]:
 def _bomb(channel: paramiko.Channel) -> None:
     message = paramiko.Message()
     message.add_byte(b"\x02")  # SSH_MSG_IGNORE
-    message.add_string(bytes(400_000_000))
+    message.add_string(bytes(100_000_000))
     _transport(channel)._send_message(message)
 
 

@@ -128,7 +128,7 @@ def test_a_server_that_no_sshd_can_be(tmp_path: Path, kind: str) -> None:
         words = ("--copy-only", "--connect-timeout", "10", *one.words)
         outcome = deploy_to(tmp_path / "ssh_config", tmp_path, *words, config=COPYING)
     assert_harmless(outcome, one.says)
-    assert outcome.seconds < 25
+    assert outcome.seconds < 60
 
 
 # Slow parsing, time limits
