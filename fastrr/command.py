@@ -21,6 +21,7 @@ from fastrr.options import Options
 from fastrr.progress import LogHandler, PlainDisplay, TerminalDisplay
 from fastrr.report import table
 from fastrr.runner import RunOptions, run
+from fastrr.text import printable_lines
 from fastrr.timings import Timings
 
 logger = logging.getLogger("fastrr")
@@ -141,6 +142,7 @@ def _write_trace(timings: Timings, file: IO[str]) -> None:
 
 def _print(text: str) -> None:
     """Print, whatever standard output takes: what happened does not change by being read or not."""
+    text = printable_lines(text)
     try:
         print(text, end="", flush=True)
     except UnicodeEncodeError:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -28,6 +29,8 @@ from fastrr.model import Failure
 
 CANCEL_PATIENCE_S = 10.0
 """How long workers may take to clean up after a cancel before they are ended."""
+TIME_LIMIT_PATIENCE_S = 1.0
+"""The same after a time limit, for everything together: it is to be kept."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -120,6 +123,8 @@ class WorkerPool:
         self._workers: list[_Worker] = []
         self._calls = 0
         self._interrupts = _Interrupts()
+        self._finish_by = math.inf
+        """When all is to be over, once a time limit has passed."""
         count = max(1, min(jobs, len(hosts)))
         gc.freeze()  # what there is by now stays: workers need not look through it, nor copy it
         # A worker must not meet a signal before it has its handlers.
@@ -172,6 +177,8 @@ class WorkerPool:
         :raises Interrupted: after SIGINT, SIGTERM or SIGHUP; the hosts have cleaned up by then.
         :raises TimeLimitPassed: when ``deadline`` (`time.monotonic`) passes first; likewise.
         """
+        if deadline is not None or self._finish_by < math.inf:
+            deadline = min(math.inf if deadline is None else deadline, self._finish_by)
         self._calls += 1
         call = _Call(self._calls, frozenset(requests), on_event, on_reply)
         for worker in self._workers:
@@ -182,7 +189,9 @@ class WorkerPool:
                     call.lost(worker)
         try:
             self._pump(call, deadline, heed_interrupts=heed_interrupts, on_waiting=on_waiting)
-        except (Interrupted, TimeLimitPassed):
+        except (Interrupted, TimeLimitPassed) as error:
+            if isinstance(error, TimeLimitPassed):
+                self._must_finish()
             self._cancel(call)
             raise
         return call.results
@@ -196,7 +205,15 @@ class WorkerPool:
         if self._interrupts.read_end.poll():
             raise Interrupted("interrupted")
         if deadline is not None and time.monotonic() >= deadline:
+            self._must_finish()
             raise TimeLimitPassed("the time limit passed")
+
+    def _must_finish(self) -> None:
+        """Have everything end soon: hosts that do not react must not hold up the end of a run."""
+        self._finish_by = min(self._finish_by, time.monotonic() + TIME_LIMIT_PATIENCE_S)
+
+    def _patience_ends(self) -> float:
+        return min(time.monotonic() + CANCEL_PATIENCE_S, self._finish_by)
 
     def _pump(
         self,
@@ -234,14 +251,14 @@ class WorkerPool:
             with contextlib.suppress(OSError):
                 worker.pipe.send(Cancel())
         with contextlib.suppress(TimeLimitPassed):
-            self._pump(call, time.monotonic() + CANCEL_PATIENCE_S, heed_interrupts=False)
+            self._pump(call, self._patience_ends(), heed_interrupts=False)
 
     def _stop(self) -> None:
         try:
             for worker in self._workers:
                 with contextlib.suppress(OSError):
                     worker.pipe.send(Stop())
-            deadline = time.monotonic() + CANCEL_PATIENCE_S
+            deadline = self._patience_ends()
             for worker in self._workers:
                 worker.process.join(max(0.0, deadline - time.monotonic()))
         finally:

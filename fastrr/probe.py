@@ -627,7 +627,7 @@ def _facts(plan: HostPlan, sections: Mapping[str, list[str]]) -> HostFacts:
         start=values.get("start", ""),
         machine=values.get("machine", ""),
         openssl=values.get("openssl", ""),
-        xxhsum=values.get("xxhsum", ""),
+        xxhsum=values.get("xxhsum", "")[:_VERSION_CHARS],
         clock_ns=_clock(sections.get("files", ())),
         hashing_s=_seconds(sections.get("hashing", ())),
         screen_directory=values["screendir"],
@@ -641,6 +641,10 @@ def _facts(plan: HostPlan, sections: Mapping[str, list[str]]) -> HostFacts:
         socket_directory=next(iter(sections["screens"]), ""),
         places={**places, **missing},
     )
+
+
+_VERSION_CHARS = 200
+"""No version is longer; what looks for it in there need not bother with more."""
 
 
 def _state_trouble(directory: str, line: str) -> str | None:
@@ -665,8 +669,19 @@ def _directories(plan: HostPlan, sections: Mapping[str, list[str]]) -> dict[str,
     return {path: _directory(path, line) for path, line in zip(wanted, lines, strict=True)}
 
 
-_DF_LINE = re.compile(r"^.*?(\S+)\s+\d+\s+-?\d+\s+(-?\d+)\s+(?:\d+%|-)\s+(/.*)$")
-"""What comes before the sizes: the type with ``-T``, else the end of the file system's name."""
+_DF_SIZES = re.compile(r" (\d{1,19}) +-?\d{1,19} +(-?\d{1,19}) +(?:\d{1,3}%|-) +(?=/)")
+"""Sizes in a line of ``df`` (blanks between them), and what is before the mount point. What may
+come in any number is followed by something else: the time it takes goes with the line's length."""
+
+
+def _df_line(line: str) -> Space | None:
+    """Parse ``[SYSTEM] TYPE|SYSTEM SIZE USED FREE USE% MOUNT``; names may have blanks in them."""
+    if (sizes := _DF_SIZES.search(line)) is None:
+        return None
+    before = line[: sizes.start()].split()
+    if not before:
+        return None
+    return Space(line[sizes.end() :], int(sizes[2]) * 1024, before[-1])
 
 
 def _clock(lines: Iterable[str]) -> int:
@@ -690,14 +705,14 @@ def _space(
 ) -> dict[str, Space]:
     """Return the space of all directories, from that of one of each file system."""
     asked = [normpath(join(home, path)) for path in filter(None, sections.get("space", []))]
-    lines = sections.get("df") or [""]
-    typed = lines[0].split()[1:2] == ["Type"]
-    matches = [match for line in lines if (match := _DF_LINE.match(line))]
-    if len(matches) != len(asked):
+    title, *lines = sections.get("df") or [""]
+    typed = title.split()[1:2] == ["Type"]
+    told = [space for line in lines if (space := _df_line(line))]
+    if len(told) != len(asked):
         return {}
     found = {
-        path: Space(match[3], int(match[2]) * 1024, match[1] if typed else "")
-        for path, match in zip(asked, matches, strict=True)
+        path: space if typed else space._replace(kind="")
+        for path, space in zip(asked, told, strict=True)
     }
     by_device = {
         places[path].device: space

@@ -18,6 +18,7 @@ from fastrr.events import (
     StepBegan,
     StepEnded,
 )
+from fastrr.text import message
 
 if TYPE_CHECKING:
     import tqdm
@@ -49,8 +50,8 @@ class PlainDisplay:
             case Span(host, activity):
                 where = f"{host}: " if host else ""
                 logger.debug("%s%s took %.3f s", where, activity, event.seconds)
-            case Logged(level, message):
-                logger.log(level, "%s", message)
+            case Logged(level, words):
+                logger.log(level, "%s", words)
 
     def close(self) -> None:
         """Leave the terminal as it should be for what comes next."""
@@ -130,7 +131,10 @@ class TerminalDisplay(PlainDisplay):
 
 
 class LogHandler(logging.Handler):
-    """Writes log lines to standard error, above the bar where there is one."""
+    """Writes log lines to standard error, above the bar where there is one.
+
+    Whatever they hold from outside, the terminal shows it, and does not obey it.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,7 +144,7 @@ class LogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if sys.stderr is None:  # it was closed before Python began
             return
-        line = self.format(record)
+        line = message(self.format(record))
         # A run is not to fail because nobody reads what it says, or because a name is not UTF-8.
         with contextlib.suppress(OSError, ValueError):
             encoding = sys.stderr.encoding or "ascii"

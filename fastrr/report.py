@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from fastrr.progress import size
 from fastrr.runner import HostReport, RunReport
+from fastrr.text import ALL_CHARS, printable
 
 HEADINGS = ("host", "copied", "unchanged", "sent", "started", "seconds", "")
 
@@ -25,7 +26,7 @@ def _row(host: HostReport) -> tuple[str, ...]:
     elif host.unfinished:
         failure = f"stopped in the {host.unfinished} step"
     return (
-        host.host,
+        printable(host.host),
         str(host.copied),
         str(host.unchanged),
         size(host.bytes),
@@ -36,7 +37,7 @@ def _row(host: HostReport) -> tuple[str, ...]:
 
 
 def _shortened(text: str, length: int = 72) -> str:
-    text = " ".join(text.split())
+    text = printable(" ".join(text[:ALL_CHARS].split()))
     return text if len(text) <= length else f"{text[: length - 1].rstrip()}…"
 
 

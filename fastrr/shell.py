@@ -113,6 +113,9 @@ def below(common: str, path: str) -> str:
     return f"./{inside(common, path)}" if common else path
 
 
+_STATUS_DIGITS = 3
+
+
 class Script(NamedTuple):
     """A script ready to be sent, with the marks that frame its answer.
 
@@ -147,7 +150,7 @@ class Script(NamedTuple):
         if start < 0 or stop < start:
             return None
         status, newline, _ = output[stop + len(end) :].partition(b"\n")
-        if not newline or not status.isdigit():
+        if not newline or not (status.isdigit() and len(status) <= _STATUS_DIGITS):
             return None
         return output[start + len(begin) : stop], int(status)
 

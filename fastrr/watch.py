@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from fastrr.shell import Script, quote, script
 from fastrr.state import LOOK, Launch
+from fastrr.text import printable_lines
 
 WATCH_TICK_S = 0.2
 
@@ -59,7 +60,7 @@ ending() {
         read -r status <"$2/exit"
         if [ "$status" != 0 ]; then
             settled "$2/log"
-            tail -n {lines} -- "$2/log" 2>/dev/null | tr -d '\000' | sed "s/^/said $1 /"
+            tail -c {bytes} -- "$2/log" 2>/dev/null | tr -d '\000' | sed "s/^/said $1 /"
             echo
         fi
     fi
@@ -68,6 +69,8 @@ ending() {
 """
 
 _LAST_LINES = 5
+_LAST_BYTES = 4096
+"""As much of a log is looked at: a program may print any amount without a newline."""
 
 
 class Ended(NamedTuple):
@@ -102,8 +105,13 @@ def _tick() -> str:
 
 
 def _ending() -> str:
-    # screen's own remarks are among the lines, and left out afterwards
-    return _ENDING.replace("{lines}", str(_LAST_LINES + 4)).replace("{tick}", _tick())
+    return _ENDING.replace("{bytes}", str(_LAST_BYTES)).replace("{tick}", _tick())
+
+
+_NUMBER = re.compile(rb"\d{1,9}")
+_STATUS = re.compile(rb"-?\d{1,9}")
+_KEPT_LINES = _LAST_LINES + 4
+"""Screen's own remarks are among the lines, and left out afterwards."""
 
 
 class Parser:
@@ -111,21 +119,25 @@ class Parser:
 
     def __init__(self, launches: Sequence[Launch]) -> None:
         self._launches = launches
-        self._said: dict[int, list[bytes]] = defaultdict(list)
+        self._said: dict[int, deque[bytes]] = defaultdict(lambda: deque(maxlen=_KEPT_LINES))
 
     def hear(self, line: bytes) -> Ended | None:
         """Take one line; return who has ended, if it tells that."""
         match line.split(b" ", 2):
-            case [b"said", number, text]:
-                self._said[int(number)].append(text)
-            case [b"ended", number, status]:
+            case [b"said", number, text] if self._is_one(number):
+                self._said[int(number)].append(text[-_LAST_BYTES:])
+            case [b"ended", number, status] if self._is_one(number) and _STATUS.fullmatch(status):
                 return self._ended(int(number), int(status))
-            case [b"vanished", number] | [b"failed", number, _]:
+            case [b"vanished", number] | [b"failed", number, _] if self._is_one(number):
                 return self._ended(int(number), None)
         return None
 
+    def _is_one(self, number: bytes) -> bool:
+        """Whether it is the number of a component that is watched."""
+        return _NUMBER.fullmatch(number) is not None and int(number) < len(self._launches)
+
     def _ended(self, number: int, status: int | None) -> Ended:
-        said = readable_log(b"\n".join(self._said[number]), _LAST_LINES)
+        said = readable_log(b"\n".join(self._said.pop(number, ())), _LAST_LINES)
         return Ended(self._launches[number].component.name, status, tuple(said))
 
 
@@ -137,7 +149,11 @@ _SCREEN_REMARK = re.compile(r"^=== Command .* ===$")
 
 
 def readable_log(data: bytes, lines: int) -> list[str]:
-    """Return the last lines of a log as plain text: no terminal codes, none of screen's remarks."""
+    """Return the last lines of a log as plain text: no terminal codes, none of screen's remarks.
+
+    What is left of codes that are not whole, or were put together by leaving out others, is shown.
+    """
     text = _TERMINAL_CODES.sub("", data.decode("utf-8", "replace").replace("\r\n", "\n"))
     kept = (line.rstrip().rpartition("\r")[2] for line in text.split("\n"))
-    return [line for line in kept if line and not _SCREEN_REMARK.match(line)][-lines:]
+    shown = [line for line in kept if line and not _SCREEN_REMARK.match(line)][-lines:]
+    return [printable_lines(line) for line in shown]

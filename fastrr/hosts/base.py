@@ -7,6 +7,7 @@ from typing import IO, NamedTuple, Protocol
 
 from fastrr.errors import CommandFailed
 from fastrr.shell import Script
+from fastrr.text import shortened
 
 
 class Completed(NamedTuple):
@@ -19,9 +20,15 @@ class Completed(NamedTuple):
 
     def last_words(self, lines: int = 3) -> str:
         """The end of what the command said, in one line, for an error message."""
-        text = (self.stderr.strip() or self.stdout.strip()).decode("utf-8", "replace")
+        said = self.stderr.strip() or self.stdout.strip()
+        text = said[-_LAST_WORDS_BYTES:].decode("utf-8", "replace")
         kept = [line.strip() for line in text.splitlines() if line.strip()][-lines:]
-        return " | ".join(kept) or "it said nothing"
+        return " | ".join(shortened(line, _LAST_WORDS_CHARS) for line in kept) or "it said nothing"
+
+
+_LAST_WORDS_BYTES = 1 << 14
+_LAST_WORDS_CHARS = 400
+"""Of a line."""
 
 
 class FileSender(Protocol):
@@ -83,14 +90,18 @@ class Host(Protocol):
         script: Script,
         on_line: Callable[[bytes], None] | None = None,
         limit_s: float | None = None,
+        answer_bytes: int | None = None,
     ) -> Completed:
         """Run ``script`` with ``sh`` and wait for its end, but no longer than ``limit_s``.
 
-        ``on_line`` hears each line of standard output, without its newline, as it arrives; if it
-        raises, the run is given up.
+        ``on_line`` hears each line of standard output, without its newline, as it arrives, and
+        only the end of all is returned then; if it raises, the run is given up. ``answer_bytes``:
+        how much it may print; unless told, that follows from the script's length
+        (`fastrr.hosts.answers`). Of standard error that is longer, beginning and end are returned.
 
         :raises ConnectionLost: when the host stops answering, or was interrupted or closed.
         :raises CommandFailed: when ``limit_s`` has passed.
+        :raises AnsweredTooMuch: when it prints more; a connection is closed then.
         """
 
     def stream(
@@ -100,6 +111,7 @@ class Host(Protocol):
         *,
         bulk: bool = False,
         limit_s: float | None = None,
+        answer_bytes: int | None = None,
     ) -> Completed:
         """Run ``command`` by ``sh``, with what ``write`` writes as its standard input, to its end.
 
@@ -109,8 +121,11 @@ class Host(Protocol):
         shell, csh or fish perhaps, passes it on. ``bulk``: there is much to write, so that it pays
         to set up what carries it faster. What ``write`` raises ends the command and comes back.
 
+        ``answer_bytes``: as for `run`; unless told, little.
+
         :raises ConnectionLost: as `run`.
         :raises CommandFailed: when ``limit_s`` has passed.
+        :raises AnsweredTooMuch: as `run`.
         """
 
     def run_here(self, command: Sequence[str], hear: Callable[[bytes], None]) -> Completed:
@@ -122,6 +137,7 @@ class Host(Protocol):
 
         :raises CommandFailed: where there is no remote shell.
         :raises ConnectionLost: as `run`.
+        :raises AnsweredTooMuch: when it prints without end.
         """
 
     def open_sender(self) -> FileSender:
@@ -173,7 +189,7 @@ def ask(
     try:
         completed = host.run(script, limit_s=limit_s)
     except CommandFailed as error:
-        raise CommandFailed(f"{what}: {error}") from error
+        raise type(error)(f"{what}: {error}") from error
     completed = completed._replace(stderr=script.errors_of(completed.stderr))
     return answer_of(completed, script, what), completed
 

@@ -9,8 +9,9 @@ import threading
 from collections.abc import Callable, Sequence
 
 from fastrr.errors import CommandFailed, ConnectionFailed, ConnectionLost
+from fastrr.hosts.answers import Errors, bound, output
 from fastrr.hosts.base import Completed, Feed, FileSender, took_too_long
-from fastrr.hosts.process import feed, kill, killed_after, pipes, start
+from fastrr.hosts.process import Drain, feed, kill, killed_after, pipes, start
 from fastrr.shell import SHELL_COMMAND, Script
 
 
@@ -38,11 +39,14 @@ class LocalHost:
         script: Script,
         on_line: Callable[[bytes], None] | None = None,
         limit_s: float | None = None,
+        answer_bytes: int | None = None,
     ) -> Completed:
+        data = script.data
+        limit_bytes = bound(len(data)) if answer_bytes is None else answer_bytes
         process = self._start(SHELL_COMMAND)
         with process, killed_after(process, limit_s) as late:
             try:
-                stdout, stderr = _talk(process, script.data, on_line or _nobody)
+                stdout, stderr = _talk(process, data, on_line, limit_bytes)
             except BaseException:
                 kill(process)  # else leaving `with` would wait for its end
                 raise
@@ -57,10 +61,11 @@ class LocalHost:
         *,
         bulk: bool = False,
         limit_s: float | None = None,
+        answer_bytes: int | None = None,
     ) -> Completed:
         del bulk  # a pipe is as fast as it gets
         process = self._start(command)
-        return self._completed(process, *feed(process, write, limit_s))
+        return self._completed(process, *feed(process, write, limit_s, answer_bytes))
 
     def run_here(self, command: Sequence[str], hear: Callable[[bytes], None]) -> Completed:
         del command, hear
@@ -97,24 +102,22 @@ class LocalHost:
         return Completed(process.returncode, stdout, stderr)
 
 
-def _nobody(_line: bytes) -> None:
-    """Hears no line."""
-
-
 def _talk(
-    process: subprocess.Popen[bytes], data: bytes, on_line: Callable[[bytes], None]
+    process: subprocess.Popen[bytes],
+    data: bytes,
+    on_line: Callable[[bytes], None] | None,
+    limit_bytes: int,
 ) -> tuple[bytes, bytes]:
     """Send the script and read both outputs to their end."""
     stdin, stdout, stderr = pipes(process)
-    lines: list[bytes] = []
-    errors: list[bytes] = []
-    reader = threading.Thread(target=lambda: errors.append(stderr.read()), daemon=True)
-    reader.start()
+    errors = Drain(process, stderr, Errors(limit_bytes))
+    answer = output(on_line, limit_bytes)
     # sh reads all of the script before it runs any: writing it first can't deadlock.
     with contextlib.suppress(BrokenPipeError), stdin:
         stdin.write(data)
-    for line in stdout:
-        lines.append(line)
-        on_line(line.removesuffix(b"\n"))
-    reader.join()
-    return b"".join(lines), b"".join(errors)
+    while piece := os.read(stdout.fileno(), _PIECE_BYTES):
+        answer.add(piece)
+    return answer.end(), errors.result()
+
+
+_PIECE_BYTES = 1 << 16

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
+from fastrr.hosts.answers import Answer, AnsweredTooMuch, Errors, Output, Pace, bound
 from fastrr.hosts.base import Feed, took_too_long
 
 PIPE_BYTES = 1 << 20
@@ -71,8 +72,51 @@ def pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes], IO[by
     return process.stdin, process.stdout, process.stderr
 
 
+class Drain:
+    """Reads a pipe of a process to its end, in a thread; ends the process if that is too much."""
+
+    def __init__(self, process: subprocess.Popen[bytes], pipe: IO[bytes], output: Output) -> None:
+        self._process, self._pipe, self._output = process, pipe, output
+        self._failure: AnsweredTooMuch | None = None
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        try:
+            while piece := os.read(self._pipe.fileno(), _HEARD_BYTES):
+                self._output.add(piece)
+        except AnsweredTooMuch as failure:
+            self._failure = failure
+            kill(self._process)
+
+    def wait(self, until: float | None = None) -> bool:
+        """Wait for the end, but not longer than ``until`` (`time.monotonic`); return if it came."""
+        self._thread.join(None if until is None else max(0.0, until - time.monotonic()))
+        return not self._thread.is_alive()
+
+    def raise_if_too_much(self) -> None:
+        """Raise what ended the process, if it was this.
+
+        :raises AnsweredTooMuch: when it was.
+        """
+        if self._failure is not None:
+            raise self._failure
+
+    def result(self) -> bytes:
+        """Wait for the end; return what is kept.
+
+        :raises AnsweredTooMuch: when it was too much.
+        """
+        self.wait()
+        self.raise_if_too_much()
+        return self._output.end()
+
+
 def feed(
-    process: subprocess.Popen[bytes], write: Callable[[Feed], None], limit_s: float | None = None
+    process: subprocess.Popen[bytes],
+    write: Callable[[Feed], None],
+    limit_s: float | None = None,
+    answer_bytes: int | None = None,
 ) -> tuple[bytes, bytes]:
     """Let ``write`` write the standard input while both outputs are read; return these.
 
@@ -80,53 +124,53 @@ def feed(
     raises ends the process.
 
     :raises CommandFailed: when the process has not ended ``limit_s`` after all was written.
+    :raises AnsweredTooMuch: when it prints more than ``answer_bytes``.
     """
     stdin, stdout, stderr = pipes(process)
-    heard: dict[str, bytes] = {}
-    readers = [
-        threading.Thread(target=lambda: heard.update(stdout=stdout.read()), daemon=True),
-        threading.Thread(target=lambda: heard.update(stderr=stderr.read()), daemon=True),
+    limit_bytes = bound(0) if answer_bytes is None else answer_bytes
+    drains = [
+        Drain(process, stdout, Answer(limit_bytes)),
+        Drain(process, stderr, Errors(limit_bytes)),
     ]
-    for reader in readers:
-        reader.start()
     with process:
         try:
             with contextlib.suppress(BrokenPipeError), stdin:
                 write(PipeFeed(stdin))
-            written = time.monotonic()
-            for reader in readers:
-                reader.join(None if limit_s is None else written + limit_s - time.monotonic())
-                if limit_s is not None and reader.is_alive():
-                    raise took_too_long(limit_s)
+            until = None if limit_s is None else time.monotonic() + limit_s
+            for drain in drains:
+                if not drain.wait(until):
+                    raise took_too_long(limit_s or 0)
+            answer, errors = (drain.result() for drain in drains)
         except BaseException:
             kill(process)  # else leaving `with` would wait for its end
             raise
-    return heard["stdout"], heard["stderr"]
+    return answer, errors
 
 
 def hear_out(process: subprocess.Popen[bytes], hear: Callable[[bytes], None]) -> bytes:
     """Let ``hear`` have the standard output as it comes, and nothing now and then; return stderr.
 
     The process gets no input. What ``hear`` raises ends it.
+
+    :raises AnsweredTooMuch: when it prints without end.
     """
     stdin, stdout, stderr = pipes(process)
-    errors: list[bytes] = []
-    reader = threading.Thread(target=lambda: errors.append(stderr.read()), daemon=True)
-    reader.start()
+    errors = Drain(process, stderr, Errors(bound(0)))
+    pace = Pace(bound(0))
     with process:
         try:
             stdin.close()
             while True:
                 ready, _, _ = select.select([stdout], [], [], HEAR_EVERY_S)
                 piece = os.read(stdout.fileno(), _HEARD_BYTES) if ready else b""
+                pace.add(len(piece))
                 hear(piece)
                 if ready and not piece:
                     break
-            reader.join()
+            return errors.result()
         except BaseException:
             kill(process)
             raise
-    return errors[0]
 
 
 @contextlib.contextmanager

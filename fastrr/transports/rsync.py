@@ -3,7 +3,9 @@
 rsync maps one tree to another, and takes names as they are. So a *farm* is made here: a tree of
 symbolic links, at the temporary paths the files shall have on the host, to the local files; rsync
 follows them (``-L``) and copies exactly the names listed (``--files-from``). Their directories are
-resolved on the host first: rsync 3.5 refuses to go through symbolic links there.
+resolved on the host first: rsync 3.5 refuses to go through symbolic links there. So names in the
+farm are partly the host's own words: they are made one at a time, each in the open directory of the
+one before, and none of them may lead up or be a link. Nothing is ever made outside the farm.
 
 On the host each file to be replaced is first linked (ln(1)) to the temporary name of its
 successor: that is where rsync looks for what is there already. It never writes into that file (no
@@ -13,6 +15,7 @@ stays as it is.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -96,35 +99,79 @@ def _prepare(host: Host, items: Sequence[Item]) -> dict[str, str]:
     ]
     body, _ = ask(host, script("".join((*lines, "true\n"))), "preparing for rsync")
     found = to_text(body).split("\n")[:-1]
+    if len(found) != len(directories):
+        raise CommandFailed(
+            f"preparing for rsync: asked where {len(directories)} directories are, the host has "
+            f"answered {len(found)} lines"
+        )
     return {here: there for here, there in zip(directories, found, strict=True) if there}
+
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 def _plant(
     farm: str, items: Sequence[Item], resolved: Mapping[str, str]
 ) -> tuple[dict[str, int], dict[int, str]]:
-    """Make the farm; return the number of each name in it, and which files can't be had."""
+    """Make the farm; return the number of each name in it, and which files can't be had.
+
+    :raises CommandFailed: when what the host has answered is not the path of a directory.
+    """
     names: dict[str, int] = {}
     failures: dict[int, str] = {}
-    for number, item in enumerate(items):
-        directory, name = dirname(item.destination), basename(item.destination)
-        path = join(resolved.get(directory, directory), name).removeprefix("/")
-        link = to_bytes(os.path.join(farm, path))
-        try:
-            with open(to_bytes(item.source), "rb"):
-                pass
-            os.makedirs(os.path.dirname(link), exist_ok=True)
-            os.symlink(to_bytes(os.path.abspath(item.source)), link)
-        except FileExistsError:  # one is to be the directory of another
-            failures[number] = "Not a directory"
-        except OSError as error:
-            failures[number] = error.strerror or str(error)
-        else:
-            names[path] = number
+    os.mkdir(farm, 0o700)
+    top = os.open(farm, _DIRECTORY)
+    try:
+        for number, item in enumerate(items):
+            directory, name = dirname(item.destination), basename(item.destination)
+            path = _components(join(resolved.get(directory, directory), name))
+            try:
+                with open(to_bytes(item.source), "rb"):
+                    pass
+                _link(top, path, to_bytes(os.path.abspath(item.source)))
+            except (FileExistsError, NotADirectoryError):  # one is to be the directory of another
+                failures[number] = "Not a directory"
+            except OSError as error:
+                failures[number] = error.strerror or str(error)
+            else:
+                names["/".join(path)] = number
+    finally:
+        os.close(top)
     return names, failures
 
 
-_STATS = re.compile(rb"(?:^|[\r\n])sent (\d+) bytes")
-_COUNT = re.compile(rb"(?:^|[\r\n]) *(\d+) +\d+% ")
+def _components(path: str) -> list[str]:
+    """Return the names in an absolute path that is as ``pwd -P`` prints it.
+
+    :raises CommandFailed: for any other path.
+    """
+    root, *names = path.split("/")
+    if root or any(name in {"", ".", ".."} or "\0" in name for name in names):
+        raise CommandFailed(
+            f"the host's answer can't be used for rsync: {path!r} is not the path of a file "
+            "from / on, without . and .."
+        )
+    return names
+
+
+def _link(farm: int, path: Sequence[str], source: bytes) -> None:
+    """Make a symbolic link at the names ``path`` below the open directory ``farm``."""
+    *directories, name = map(to_bytes, path)
+    place = os.dup(farm)
+    try:
+        for directory in directories:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(directory, 0o700, dir_fd=place)
+            above, place = place, os.open(directory, _DIRECTORY, dir_fd=place)
+            os.close(above)
+        os.symlink(source, name, dir_fd=place)
+    finally:
+        os.close(place)
+
+
+# rsync prints what the host's rsync has to say: no count is longer than a number of bytes can be.
+_STATS = re.compile(rb"(?:^|[\r\n])sent (\d{1,19}) bytes")
+_COUNT = re.compile(rb"(?:^|[\r\n]) {0,20}(\d{1,19}) {1,20}\d{1,3}% ")
 
 
 class _Progress:
@@ -148,7 +195,6 @@ class _Progress:
         self._told = done
 
 
-_COMPLAINT = re.compile(r'"(?P<path>/.*)"(?: \(.*\))?(?: failed)?: (?P<why>.+) \(\d+\)$')
 _TEMPORARY = re.compile(r"^\.(?P<name>.+)\.[A-Za-z0-9]{6}$")
 
 
@@ -156,10 +202,30 @@ def _refused(names: Mapping[str, int], said: bytes) -> dict[int, str]:
     """Find the files rsync complains of; the others' digests will tell."""
     failures: dict[int, str] = {}
     for line in to_text(said).splitlines():
-        if match := _COMPLAINT.search(line):
-            directory, name = os.path.split(match["path"].removeprefix("/"))
-            if temporary := _TEMPORARY.match(name):
-                name = temporary["name"]
-            if (number := names.get(join(directory, name))) is not None:
-                failures.setdefault(number, match["why"])
+        if (complaint := _complaint(line)) is None:
+            continue
+        path, reason = complaint
+        directory, name = os.path.split(path.removeprefix("/"))
+        if temporary := _TEMPORARY.match(name):
+            name = temporary["name"]
+        if (number := names.get(join(directory, name))) is not None:
+            failures.setdefault(number, reason)
     return failures
+
+
+def _complaint(line: str) -> tuple[str, str] | None:
+    """Return path and reason of a line like ``rsync: mkstemp "PATH" failed: WHY (ERRNO)``.
+
+    After the path may come, in parentheses, a module's name.
+    """
+    head, _, code = line.rpartition(" (")
+    _, quote_, rest = head.partition('"/')
+    path, end, why = rest.rpartition('"')
+    if not (quote_ and end and code.endswith(")") and code[:-1].isdigit()):
+        return None
+    if why.startswith(" ("):
+        _, parenthesis, why = why.partition(")")
+        if not parenthesis:
+            return None
+    why = why.removeprefix(" failed")
+    return (f"/{path}", why[2:]) if why.startswith(": ") and why[2:] else None

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from fastrr.errors import ConnectionLost
+from fastrr.hosts.answers import bound
 from fastrr.hosts.base import Completed, Feed, Host
 from fastrr.install import Parcel
 from fastrr.shell import common_directory, inside, is_plain, to_bytes, to_text
@@ -55,7 +56,12 @@ class StreamTransport:
         bulk = self.is_bulk(sum(item.size for item in items))
         command = _GNU_BULK if bulk else f"exec {_TAR}"
         archive = self._archive(items, directory, sent)
-        completed = host.stream(command.replace("{in}", f"-C {directory}"), archive, bulk=bulk)
+        completed = host.stream(
+            command.replace("{in}", f"-C {directory}"),
+            archive,
+            bulk=bulk,
+            answer_bytes=_answer_bytes(items),
+        )
         refused = _refused(archive.names, completed.stderr) if completed.status != 0 else {}
         return refused | archive.failures
 
@@ -82,7 +88,8 @@ class StreamTransport:
         command = "; ".join((*commands, f"exec sh {parcel.runs}"))
         archive = self._archive(items, parcel.directory, sent, parcel)
         try:
-            completed = host.stream(command, archive, limit_s=limit_s)
+            limit_bytes = _answer_bytes(items, len(parcel.script.text))
+            completed = host.stream(command, archive, limit_s=limit_s, answer_bytes=limit_bytes)
         except ConnectionLost as error:
             raise ConnectionLost(f"{error}{UNKNOWN if archive.complete else ''}") from error
         completed = completed._replace(stderr=parcel.script.errors_of(completed.stderr))
@@ -273,16 +280,22 @@ def _directory(items: Sequence[Item]) -> str:
     return directory if is_plain(directory) and directory.startswith("/") else "/"
 
 
+def _answer_bytes(items: Sequence[Item], more: int = 0) -> int:
+    """How much may be printed by what gets ``items``; ``more`` is asked along with them."""
+    return bound(sum(len(item.destination) for item in items) + more)
+
+
 def _refused(names: Sequence[str], said: bytes) -> dict[int, str]:
     """Find the files tar complains of: ``tar: NAME: what it could not do: why``.
 
     What it says in other words (of a name it quotes, say) is found by the file's digest.
     """
     numbers = {name: number for number, name in enumerate(names)}
+    most_words = max((name.count(": ") for name in names), default=0) + 1
     failures: dict[int, str] = {}
     for line in to_text(said).splitlines():
         words = line.split(": ")
-        for count in range(2, len(words)):
+        for count in range(2, min(len(words), most_words + 2)):
             if (number := numbers.get(": ".join(words[1:count]))) is not None:
                 failures.setdefault(number, words[-1])
     return failures

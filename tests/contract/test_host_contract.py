@@ -73,7 +73,7 @@ def test_the_script_is_run_by_a_posix_shell(any_host: Host) -> None:
 
 def test_much_on_both_outputs_at_once(any_host: Host) -> None:
     much = "head -c 5000000 /dev/zero"
-    completed = any_host.run(raw(f"{much} & {much} >&2; wait\n"))
+    completed = any_host.run(raw(f"{much} & {much} >&2; wait\n"), answer_bytes=5_000_000)
     assert completed.status == 0
     assert completed.stdout == bytes(5_000_000)
     assert completed.stderr == bytes(5_000_000)
@@ -155,7 +155,7 @@ def write_much(feed: Feed) -> None:
 
 
 def test_what_is_written_is_the_command_s_input(any_host: Host) -> None:
-    assert any_host.stream("cat", write_much) == Completed(0, MUCH, b"")
+    assert any_host.stream("cat", write_much, answer_bytes=len(MUCH)) == Completed(0, MUCH, b"")
 
 
 def test_a_command_may_end_before_it_has_read_all(host: Host) -> None:
@@ -170,7 +170,7 @@ def test_what_the_writer_raises_ends_the_command(host: Host) -> None:
 
     began = time.monotonic()
     with pytest.raises(LookupError):
-        host.stream("cat; sleep 15", write)
+        host.stream("cat; sleep 15", write, answer_bytes=len(MUCH))
     assert time.monotonic() - began < SOON_S
     assert host.run(raw("echo still here\n")).stdout == b"still here\n"
 
@@ -180,7 +180,9 @@ def test_what_the_writer_raises_ends_the_command(host: Host) -> None:
 
 ENDLESS: dict[str, Callable[[Host], object]] = {
     "run": lambda host: host.run(raw("echo out; sleep 15\n"), limit_s=0.3),
-    "stream": lambda host: host.stream("cat; sleep 15", write_much, limit_s=0.3),
+    "stream": lambda host: host.stream(
+        "cat; sleep 15", write_much, limit_s=0.3, answer_bytes=len(MUCH)
+    ),
     "ask": lambda host: ask(host, script("sleep 15\n"), "asking", limit_s=0.3),
 }
 

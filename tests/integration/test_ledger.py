@@ -141,7 +141,7 @@ REWRITE = (
 def place(controller: Controller, bed: Bed, hosts: list[TestHost]) -> Iterator[Place]:
     """With one file, ``f``."""
     host = hosts[0]
-    directory = host.sh(f"mktemp -d {bed.shared}/XXXXXX && chmod 777 {bed.shared}/*").split()[0]
+    directory = host.sh(f"mktemp -d {bed.shared}/XXXXXX && chmod 1777 {bed.shared}/*").split()[0]
     kind = host.sh(f"df -PT {directory}").splitlines()[1].split()[1]
     if kind not in TRUSTED_FILE_SYSTEMS:
         pytest.skip(f"the ledger does not trust {kind}")
@@ -468,7 +468,8 @@ def test_what_one_account_was_told_another_is_not(place: Place, containers: list
     place.alter()
     place.lie()
     assert place.deploy() == (0, 1), "the lie is believed"
-    assert place.deploy("--user", "csh-user") == (1, 0)
+    place.host.sh(f"chown root {place.directory}; chmod 777 {place.directory}", user="root")
+    assert place.deploy("--user", "csh-user", "--allow-shared", place.directory) == (1, 0)
     assert place.content("f") == CONTENT
 
 

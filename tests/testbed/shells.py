@@ -12,10 +12,11 @@ import signal
 import subprocess
 import tempfile
 import time
+import timeit
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -228,3 +229,15 @@ def open_box(shell: Shell, applets: Path) -> Iterator[Box]:
     finally:
         left = box.close()
     assert not left, f"processes left behind: {left}"
+
+
+def time_ratio(work: Callable[[int], object], size: int) -> float:
+    """Return how much longer ``work`` takes for four times as much: 4, or 16 if it is quadratic.
+
+    It is this thread's own time; of several tries the quickest counts: the machine may be busy.
+    """
+    small, large = (
+        min(timeit.repeat(partial(work, count), timer=time.thread_time, number=1, repeat=5))
+        for count in (size, 4 * size)
+    )
+    return large / max(small, 0.002)  # shorter times tell nothing

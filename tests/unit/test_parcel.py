@@ -46,10 +46,13 @@ class BoxHost:
         *,
         bulk: bool = False,
         limit_s: float | None = None,
+        answer_bytes: int | None = None,
     ) -> Completed:
         assert not bulk
         process = start([str(self._box.bin / "sh"), "-c", command], self._box.environment)
-        stdout, stderr = feed(process, lambda to: write(_Cut(to, self._cut_after)), limit_s)
+        stdout, stderr = feed(
+            process, lambda to: write(_Cut(to, self._cut_after)), limit_s, answer_bytes
+        )
         return Completed(process.returncode, stdout, stderr)
 
 

@@ -307,6 +307,19 @@ def test_late_answers_to_a_cancelled_call_answer_no_later_one(
         assert pool.call({"b": "mine"}, ignore) == {"b": "mine"}
 
 
+@pytest.mark.parametrize("after", ["nothing", "cleaning up"])
+def test_a_time_limit_holds_whatever_workers_do(after: str) -> None:
+    """Cancelling, cleaning up and ending have little time, and have it together."""
+    began = time.monotonic()
+    with WorkerPool(("a", "b"), 2, serve) as pool:
+        with pytest.raises(TimeLimitPassed):
+            pool.call({"a": "hang", "b": "done"}, ignore, deadline=began + 0.1)
+        if after == "cleaning up":
+            with pytest.raises(TimeLimitPassed):
+                pool.call({"b": "hang"}, ignore, deadline=began + 60, heed_interrupts=False)
+    assert time.monotonic() - began < 0.1 + 2.0
+
+
 # The end
 
 

@@ -9,7 +9,7 @@ from hashlib import sha1
 from pathlib import Path
 
 import pytest
-from testbed.shells import Box, eventually, gnu_and_busybox
+from testbed.shells import Box, eventually, gnu_and_busybox, time_ratio
 
 from fastrr.model import (
     FileKind,
@@ -26,6 +26,7 @@ from fastrr.probe import (
     DirectoryFacts,
     Space,
     UnreadableAnswer,
+    _df_line,
     can_be_listed,
     follow_script,
     listing_key,
@@ -531,6 +532,34 @@ Filesystem     Type  1024-blocks     Used Available Capacity Mounted on
     }
     assert facts.file_system_of("/a") == "ext4"
     assert facts.file_system_of("/b") == ""
+
+
+DF_LINES = [
+    ("/dev/sda1 20511312 9000000 10463652 47% /", Space("/", 10463652 * 1024, "/dev/sda1")),
+    ("overlay overlay 10 20 -5 - /a b/ c", Space("/a b/ c", -5 * 1024, "overlay")),
+    ("//nas/1 2 3 cifs 1000 1000 0 100% /home", Space("/home", 0, "cifs")),
+    ("df: /x: No such file", None),
+    (" 1 2 3 4% /", None),
+    ("x 1 2 3 4% relative", None),
+    ("x 1 2 " + "9" * 5000 + " 4% /", None),
+    ("", None),
+]
+
+
+@pytest.mark.parametrize(("line", "space"), DF_LINES)
+def test_a_line_of_df(line: str, space: Space | None) -> None:
+    assert _df_line(line) == space
+
+
+@pytest.mark.parametrize("piece", ["1 ", "a 1 ", " ", "1", "1 1 1 1% x ", "a ", "- "])
+def test_the_time_a_line_of_df_takes_goes_with_its_length(piece: str) -> None:
+    assert time_ratio(lambda n: _df_line("x " + piece * n), 20_000) < 12
+
+
+def test_no_version_is_long() -> None:
+    plan, _ = plan_of({})
+    head = HEAD.replace(b"\ntool ", b"\nxxhsum " + b"1" * 100_000 + b"\ntool ", 1)
+    assert parse_answer(plan, head).facts.xxhsum == "1" * 200
 
 
 @pytest.mark.parametrize(

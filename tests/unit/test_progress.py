@@ -236,3 +236,31 @@ def test_a_step_with_nothing_to_do_has_no_bar(terminal: Terminal) -> None:
     show(display, StepBegan("copy", 0, "B"), Sent("web", 5), StepEnded())
     display.close()
     assert terminal.shown() == ""
+
+
+NASTY = "\x1b\x1b[m\x1b[2J\x9b2J\x07\r\u202e\udc9b"
+
+
+def logged(words: str, *arguments: str, error: Exception | None = None) -> None:
+    """Log by nothing but the handler: pytest's own can't pass on such text."""
+    info = (type(error), error, error.__traceback__) if error else None
+    record = logging.LogRecord("test", logging.ERROR, "", 0, words, arguments, info)
+    LogHandler().handle(record)
+
+
+@pytest.mark.parametrize("how", ["a message", "an argument", "an exception"])
+def test_nothing_that_is_logged_is_obeyed(how: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if how == "a message":
+        logged(NASTY)
+    elif how == "an argument":
+        logged("%s", NASTY)
+    else:
+        logged("why", error=ValueError(NASTY))
+    shown = capsys.readouterr().err
+    assert {c for c in NASTY if c in shown} <= set("[m2J")
+    assert "\\x1b\\x1b[m\\x1b[2J\\x9b2J\\x07\\x0d\\u202e\\x9b" in shown
+
+
+def test_a_message_does_not_fill_the_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    logged("x" * 160_000_000)
+    assert len(capsys.readouterr().err) < 5000

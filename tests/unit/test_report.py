@@ -84,3 +84,11 @@ def test_no_more_of_a_failure_is_cut_than_need_be(length: int, told: str) -> Non
 def test_no_space_is_left_before_a_cut() -> None:
     text = table(report(HostReport("db", failures=[f"{'x' * 70} {'y' * 50}"])))
     assert text.splitlines()[1].endswith(f"{'x' * 70}…")
+
+
+def test_a_failure_is_shown_and_not_obeyed() -> None:
+    text = table(report(HostReport("d\x1bb", failures=["why\x1b[2J \x9b \u202e\nFAILED: y"])))
+    assert text.isascii()
+    assert text.splitlines()[1].startswith("d\\x1bb ")
+    assert text.endswith("FAILED: why\\x1b[2J \\x9b \\u202e FAILED: y\n")
+    assert len({line.find("  0 B") for line in text.splitlines()[1:]}) == 1

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+import os
+from pathlib import Path
 
-from fastrr.transports.rsync import _Progress, _refused
+import pytest
+from testbed.shells import time_ratio
+
+from fastrr.errors import CommandFailed
+from fastrr.transports.base import Item
+from fastrr.transports.rsync import _plant, _Progress, _refused
 
 
 @pytest.mark.parametrize("cut", [1, 3, 7, 1000])
@@ -55,9 +61,81 @@ def test_other_output_counts_nothing() -> None:
         ),
         (b'rsync: [sender] read errors mapping "/tmp/farm/c": Input/output error (5)', {}),
         (b"rsync error: some files/attrs were not transferred (code 23) at main.c(1338)", {}),
+        (b'rsync: mkstemp "/srv/.fastrr-1/c" (in files) failed: No space (28)', {1: "No space"}),
+        (b'rsync: mkstemp "/srv/.fastrr-1/c" (in files failed: No space (28)', {}),
         (b"", {}),
     ],
 )
 def test_complaints_are_laid_to_their_files(line: bytes, failures: dict[int, str]) -> None:
     names = {"srv/.fastrr-1/a b": 0, "srv/.fastrr-1/c": 1}
     assert _refused(names, b"noise\n" + line + b"\n") == failures
+
+
+@pytest.mark.parametrize("piece", [b'"/', b'" (', b'" failed: ', b'": ', b") failed: x (1"])
+def test_the_time_complaints_take_goes_with_their_length(piece: bytes) -> None:
+    assert time_ratio(lambda n: _refused({"a": 0}, piece * n + b" (2)"), 20_000) < 12
+
+
+@pytest.mark.parametrize("piece", [b"\r", b"\r ", b"\r 1", b"1", b" 1 1", b"\rsent 1"])
+def test_the_time_progress_takes_goes_with_its_length(piece: bytes) -> None:
+    assert time_ratio(lambda n: _Progress(lambda _n: None).hear(piece * n), 20_000) < 12
+
+
+def test_a_count_of_any_length_is_no_count() -> None:
+    progress = _Progress(lambda _n: None)
+    progress.hear(b"\nsent " + b"9" * 100_000 + b" bytes\n\r " + b"9" * 100_000 + b" 50% ")
+    assert progress.wire_bytes is None
+
+
+# The farm
+
+
+def plant(
+    tmp_path: Path, there: dict[str, str], *destinations: str
+) -> tuple[list[str], dict[int, str]]:
+    source = tmp_path / "source"
+    source.write_bytes(b"content")
+    items = [Item(str(source), destination, 7) for destination in destinations]
+    names, failures = _plant(str(tmp_path / "private" / "farm"), items, there)
+    farm = tmp_path / "private" / "farm"
+    links = [str(path.relative_to(farm)) for path in farm.rglob("*") if path.is_symlink()]
+    assert sorted(links) == sorted(names)
+    assert all(os.readlink(farm / link) == str(source) for link in links)
+    return sorted(links), failures
+
+
+@pytest.fixture(autouse=True)
+def private(tmp_path: Path) -> Path:
+    (tmp_path / "private").mkdir()
+    return tmp_path / "private"
+
+
+def test_files_are_where_their_directories_really_are(tmp_path: Path) -> None:
+    links, failures = plant(tmp_path, {"/srv/a": "/data/x y"}, "/srv/a/one", "/srv/b/two")
+    assert links == ["data/x y/one", "srv/b/two"]
+    assert failures == {}
+
+
+OUTSIDE = ["/../../away", "/a/../../../away", "away", "../away", "", "/a//b", "/./a", "/..",
+           "/a\0b"]  # fmt: skip
+
+
+@pytest.mark.parametrize("there", OUTSIDE)
+def test_nothing_is_made_outside_the_farm(tmp_path: Path, there: str) -> None:
+    with pytest.raises(CommandFailed, match="the host's answer can't be used for rsync"):
+        plant(tmp_path, {"/srv": there}, "/srv/one")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["farm", "private", "source"]
+
+
+def test_no_link_is_followed(tmp_path: Path) -> None:
+    """A host may say that a directory is where a file is to be, and the other way round."""
+    links, failures = plant(tmp_path, {"/b": "/a/one"}, "/a/one", "/b/x", "/c/d/e", "/c/d")
+    assert links == ["a/one", "c/d/e"]
+    assert failures == {1: "Not a directory", 3: "Not a directory"}
+    assert (tmp_path / "source").read_bytes() == b"content"
+
+
+def test_two_files_that_are_said_to_be_at_one_place(tmp_path: Path) -> None:
+    links, failures = plant(tmp_path, {"/b": "/a"}, "/a/x", "/b/x")
+    assert links == ["a/x"]
+    assert failures == {1: "Not a directory"}

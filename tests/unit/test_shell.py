@@ -239,3 +239,9 @@ def test_a_long_script_is_read_whole(box: Box) -> None:
 )
 def test_the_directory_of_a_path_is_what_dirname_says(path: str, directory: str) -> None:
     assert parent(path) == dirname(path) == directory
+
+
+def test_a_status_of_any_length_is_none() -> None:
+    one = script("true\n", "x")
+    assert one.body_of(b"@fastrr x begin\n\n@fastrr x end 255\n") == (b"", 255)
+    assert one.body_of(b"@fastrr x begin\n\n@fastrr x end " + b"9" * 100_000 + b"\n") is None

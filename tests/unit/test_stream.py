@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from testbed.shells import Box
+from testbed.shells import Box, time_ratio
 from testbed.stand import BoxHost, mode
 
 from fastrr.transports import Item, StreamTransport
+from fastrr.transports.stream import _refused
 
 NOW_AND_THEN = pytest.mark.parametrize("keep", [1 << 20, 0], ids=["kept", "from files"])
 """Content that all hosts get from memory, or that goes out from the files."""
@@ -93,3 +94,13 @@ def test_all_bytes_are_counted(one_box: Box, tmp_path: Path, keep: int) -> None:
     counts: list[int] = []
     StreamTransport(keep_up_to_bytes=keep).send(BoxHost(one_box), wanted, counts.append)
     assert sum(counts) == 300_201
+
+
+@pytest.mark.parametrize("name", ["a", "a: b: c"])
+def test_the_time_complaints_take_goes_with_their_length(name: str) -> None:
+    assert time_ratio(lambda n: _refused([name], b"tar: " + b"a: " * n), 20_000) < 12
+
+
+def test_complaints_are_laid_to_their_files() -> None:
+    said = b"tar: d/a: b: Cannot open: No space\ntar: c: Cannot: x: y: No luck\ntar: other: Bad\n"
+    assert _refused(["c", "d/a: b"], said) == {1: "No space", 0: "No luck"}

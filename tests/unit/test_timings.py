@@ -68,3 +68,13 @@ def test_trace_events_have_the_format_s_fields() -> None:
     hashes = [(e["ph"], e["id"]) for e in events if e["name"] == "hash"]
     assert [phase for phase, _ in hashes] == ["b", "e", "b", "e"]
     assert hashes[0][1] == hashes[1][1] != hashes[2][1] == hashes[3][1]
+
+
+def test_nothing_is_obeyed_and_no_time_is_longer_than_time() -> None:
+    timings = Timings()
+    for seconds in (float("inf"), float("nan"), 1e300, -1.0, 0.5):
+        timings.take(Span("we\x1bb", "check", 0.0, seconds, "d\x7f\x9b\u202e" + "x" * 100_000))
+    assert timings.table() == "seconds  check\nwe\\x1bb   0.50\n"
+    (span,) = [event for event in traced(timings) if event["ph"] == "X"]
+    assert span["args"]["detail"].startswith("d\\x7f\\x9b\\u202ex")
+    assert len(span["args"]["detail"]) < 3000

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from testbed.shells import Box, eventually
+from testbed.shells import Box, eventually, time_ratio
 
 from fastrr import watch
 from fastrr.model import ComponentPlan
@@ -249,7 +249,49 @@ def test_what_looks_like_an_ending_in_a_log_is_none(box: Box) -> None:
         (b"gr\xc3\xbc\xc3\x9fe \xff\n", ["grüße \ufffd"]),
         (b"1\n2\n3\n4\n5\n6\n", ["2", "3", "4", "5", "6"]),
         (b"  indented\ttab\n", ["  indented\ttab"]),
+        (b"\x1b\x1b[m[2J cleared\n", ["\\x1b[2J cleared"]),
+        (b"\xc2\x9b2J cleared\n", ["\\x9b2J cleared"]),
+        (b"\xe2\x80\xaeesrever\n", ["\\u202eesrever"]),
     ],
 )
 def test_logs_are_made_readable(data: bytes, lines: list[str]) -> None:
     assert readable_log(data, 5) == lines
+
+
+@pytest.mark.parametrize(
+    "piece", [b"\x1b", b"\x1b]", b"\x1b[0", b"\x1b[ ", b"\x1b(", b"=== Command "]
+)
+def test_the_time_a_log_takes_goes_with_its_length(piece: bytes) -> None:
+    assert time_ratio(lambda n: readable_log(piece * n, 5), 20_000) < 12
+
+
+def test_what_a_host_says_of_others_than_were_asked_for_is_left_out(box: Box) -> None:
+    which = launches(box, "one")
+    parser = Parser(which)
+    answers = [
+        *(b"ended 1 0", b"ended -1 0", b"ended x 0", b"ended 0 x", b"ended 0 " + b"9" * 100_000),
+        *(b"vanished 7", b"failed 9 x", b"said 5 text", b"said " + b"9" * 100_000 + b" text"),
+    ]
+    assert [parser.hear(line) for line in answers] == [None] * len(answers)
+    assert parser.hear(b"ended 0 3") == Ended("one", 3)
+
+
+def test_of_what_a_host_says_of_a_component_little_is_kept(box: Box) -> None:
+    parser = Parser(launches(box, "one"))
+    for number in range(100_000):
+        parser.hear(b"said 0 %d" % number)
+    parser.hear(b"said 0 " + b"x" * 60_000)
+    ended = parser.hear(b"ended 0 1")
+    assert ended is not None
+    assert ended.last_lines[:4] == ("99996", "99997", "99998", "99999")
+    assert len(ended.last_lines[4]) == 4096
+
+
+def test_of_a_long_line_in_a_log_the_end_is_told(box: Box) -> None:
+    (one,) = launches(box, "one")
+    Path(one.state, "exit").write_text("1\n")
+    Path(one.state, "log").write_bytes(b"x" * 1_000_000 + b"the end\nlast\n")
+    (ended,) = heard([one], box.ask(status_script([one])))
+    assert ended.last_lines[-1] == "last"
+    assert ended.last_lines[-2].endswith("xthe end")
+    assert len(ended.last_lines[-2]) < 4096

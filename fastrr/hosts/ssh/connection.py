@@ -12,6 +12,8 @@ import subprocess
 import tempfile
 import threading
 import time
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import IO, Any
 
@@ -33,25 +35,84 @@ MAX_JUMPS = 5
 REKEY_BYTES = 2**35
 """paramiko asks for new keys after 512 MiB and can deadlock doing so (its issue 822)."""
 
+LONGEST_GREETING_BYTES = 1 << 16
+LONGEST_PACKET_BYTES = 1 << 18
+"""OpenSSH's own limit (packet.c); the protocol's is 35,000 bytes (RFC 4253, 6.1)."""
+_CHANNEL_DATA = frozenset((94, 95))
+"""SSH_MSG_CHANNEL_DATA and SSH_MSG_CHANNEL_EXTENDED_DATA (RFC 4250, 4.1.2)."""
+
 _first_hops: dict[tuple[str, int], threading.BoundedSemaphore] = {}
 _first_hops_lock = threading.Lock()
 
 
 class _Packetizer(Packetizer):
-    """Remembers when the other side was last heard, so that a frozen host can be told."""
+    """Remembers when the other side was last heard, so that a frozen host can be told.
+
+    It also holds a host to the protocol's limits, which paramiko does not: a host could fill the
+    memory before it has even shown who it is.
+    """
 
     def __init__(self, sock: Any) -> None:
         super().__init__(sock)
         self.heard_at = time.monotonic()
+        self._greeting_bytes = 0
+        self.channel: Callable[[int], paramiko.Channel | None] = lambda _number: None
+        """Finds an open channel by its number."""
 
     def read_message(self) -> Any:
-        message = super().read_message()
+        kind, message = super().read_message()
         self.heard_at = time.monotonic()
-        return message
+        if kind in _CHANNEL_DATA:
+            self._check_window(message)
+        return kind, message
+
+    def _check_window(self, message: paramiko.Message) -> None:
+        """See that what came for a channel is no more than it was allowed (RFC 4254, 5.2)."""
+        number = int.from_bytes(message.asbytes()[:4], "big")
+        if (channel := self.channel(number)) is None:
+            return
+        unread = len(channel.in_buffer) + len(channel.in_stderr_buffer)
+        if unread > channel.in_window_size:
+            raise paramiko.SSHException("it sends more than it was allowed to")
+
+    def _read_timeout(self, timeout: float) -> bytes:
+        """Read what comes before the first packet: the version, perhaps other lines before it."""
+        piece: bytes = super()._read_timeout(timeout)  # type: ignore[misc]
+        self._greeting_bytes += len(piece)
+        if self._greeting_bytes > LONGEST_GREETING_BYTES:
+            raise paramiko.SSHException(
+                f": it sends more than {LONGEST_GREETING_BYTES} bytes before its version"
+            )
+        return piece
+
+    def read_all(self, n: int, check_rekey: bool = False) -> bytes:
+        if n > LONGEST_PACKET_BYTES:
+            raise paramiko.SSHException(f"it sends a packet of {n} bytes")
+        return super().read_all(n, check_rekey)
+
+    def set_inbound_compressor(self, compressor: object) -> None:
+        del compressor  # it makes any amount of a small packet
+        super().set_inbound_compressor(_Decompressor())  # type: ignore[arg-type]
+
+
+class _Decompressor:
+    """Decompresses packets (RFC 4253, 6.2), none to more than a packet may have."""
+
+    def __init__(self) -> None:
+        self._stream = zlib.decompressobj()
+
+    def __call__(self, data: bytes) -> bytes:
+        packet = self._stream.decompress(data, LONGEST_PACKET_BYTES)
+        if self._stream.unconsumed_tail:
+            raise paramiko.SSHException("it sends a packet that grows when it is decompressed")
+        return packet
 
 
 class _DroppedBeforeBanner(Exception):
     """The server hung up before it introduced itself: too many connections at once."""
+
+
+_PROXY_SAID_BYTES = 2000
 
 
 @dataclass(slots=True)
@@ -69,7 +130,7 @@ class _Proxy:
             self.process.wait(1.0)
         if not self.process.returncode:
             return None
-        self.said.seek(0)
+        self.said.seek(-min(_PROXY_SAID_BYTES, self.said.seek(0, os.SEEK_END)), os.SEEK_END)
         words = " | ".join(self.said.read().decode(errors="replace").split("\n")[-4:]).strip(" |")
         return (
             f"the ProxyCommand {self.command!r} ended with status {self.process.returncode}: "
@@ -297,6 +358,7 @@ def _through_command(command: str) -> _Way:
 def _handshake(sock: Any, target: SshTarget, timeout_s: float) -> paramiko.Transport:
     stream: Any = PatientStream(sock)
     transport = Transport(stream, packetizer_class=_Packetizer)
+    transport.packetizer.channel = transport._channels.get  # type: ignore[attr-defined] # noqa: SLF001
     transport.daemon = True
     transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = timeout_s
     transport.packetizer.REKEY_BYTES = transport.packetizer.REKEY_PACKETS = REKEY_BYTES

@@ -14,6 +14,7 @@ from typing import IO
 import paramiko
 
 from fastrr.errors import CommandFailed, ConnectionFailed, ConnectionLost
+from fastrr.hosts.answers import LEAST_BYTES, AnsweredTooMuch, Errors, Output, bound, output
 from fastrr.hosts.base import Completed, Feed, FileSender, took_too_long
 from fastrr.hosts.process import feed, hear_out, kill
 from fastrr.hosts.ssh import openssh, pacing, patience
@@ -27,7 +28,8 @@ _CHUNK_BYTES = 1 << 15
 _FEED_BYTES = 1 << 18
 
 _SAID_MEANWHILE_BYTES = 1 << 24
-"""How much a command may print before it has read all of its input."""
+"""How much a command may print before it has read all of its input; the connection sees to it that
+a host keeps to it."""
 _PACKET_HEADER_BYTES = 64
 """What paramiko leaves free in each."""
 _SSH_FAILED = 255
@@ -75,8 +77,13 @@ class SshHost:
         script: Script,
         on_line: Callable[[bytes], None] | None = None,
         limit_s: float | None = None,
+        answer_bytes: int | None = None,
     ) -> Completed:
-        return self._execute(SHELL_COMMAND, lambda feed: feed.write(script.data), on_line, limit_s)
+        data = script.data
+        limit_bytes = bound(len(data)) if answer_bytes is None else answer_bytes
+        return self._execute(
+            SHELL_COMMAND, lambda feed: feed.write(data), limit_bytes, on_line, limit_s
+        )
 
     def stream(
         self,
@@ -85,21 +92,23 @@ class SshHost:
         *,
         bulk: bool = False,
         limit_s: float | None = None,
+        answer_bytes: int | None = None,
     ) -> Completed:
+        limit_bytes = bound(0) if answer_bytes is None else answer_bytes
         if bulk and (ssh := openssh.client()) is not None:
             try:
-                proven = f"{self.proof}{command}"
-                completed = self._stream_by(ssh, _by_sh(proven), write, limit_s)
+                proven = _by_sh(f"{self.proof}{command}")
+                completed = self._stream_by(ssh, proven, write, limit_s, limit_bytes)
             except openssh.Unprepared as error:
                 logger.debug("%s: %s", self.name, error)
             else:
                 if completed.status == ANOTHER and SAYS_ANOTHER.encode() in completed.stderr:
                     logger.warning("%s: %s; the first one leads to it", self.name, _ANOTHER)
-                    return self._execute(_by_sh(command), write, limit_s=limit_s)
+                    return self._execute(_by_sh(command), write, limit_bytes, limit_s=limit_s)
                 if 0 <= completed.status < _SSH_FAILED:  # below: it was killed
                     return completed
                 logger.debug("%s: no bulk connection: %s", self.name, completed.last_words())
-        return self._execute(_by_sh(command), write, limit_s=limit_s)
+        return self._execute(_by_sh(command), write, limit_bytes, limit_s=limit_s)
 
     def run_here(self, command: Sequence[str], hear: Callable[[bytes], None]) -> Completed:
         if (ssh := openssh.client()) is None:
@@ -107,6 +116,7 @@ class SshHost:
         with (
             openssh.leading(ssh, self._bulk_settings(), command, self.proof) as process,
             self._interruptible(process),
+            self._closed_if_too_much(),
         ):
             stderr = hear_out(process, hear)
         if SAYS_ANOTHER.encode() in stderr:
@@ -114,13 +124,19 @@ class SshHost:
         return self._completed(process, b"", stderr)
 
     def _stream_by(
-        self, ssh: str, command: str, write: Callable[[Feed], None], limit_s: float | None
+        self,
+        ssh: str,
+        command: str,
+        write: Callable[[Feed], None],
+        limit_s: float | None,
+        limit_bytes: int = LEAST_BYTES,
     ) -> Completed:
         with (
             openssh.connecting(ssh, self._bulk_settings(), command) as process,
             self._interruptible(process),
+            self._closed_if_too_much(),
         ):
-            stdout, stderr = feed(process, write, limit_s)
+            stdout, stderr = feed(process, write, limit_s, limit_bytes)
         return self._completed(process, stdout, stderr)
 
     def _bulk_settings(self) -> openssh.Bulk:
@@ -156,10 +172,20 @@ class SshHost:
             raise self._lost(None)
         return Completed(process.returncode, stdout, stderr)
 
+    @contextlib.contextmanager
+    def _closed_if_too_much(self) -> Iterator[None]:
+        """Leave a host that answers without end: closing the channel alone would not stop it."""
+        try:
+            yield
+        except AnsweredTooMuch:
+            self.close()
+            raise
+
     def _execute(
         self,
         command: str,
         write: Callable[[Feed], None],
+        limit_bytes: int,
         on_line: Callable[[bytes], None] | None = None,
         limit_s: float | None = None,
     ) -> Completed:
@@ -170,7 +196,7 @@ class SshHost:
                 window_size=_SAID_MEANWHILE_BYTES, timeout=patience.GIVE_UP_AFTER_S
             )
             self._round_trip_s = min(self._round_trip_s, time.monotonic() - asked)
-            with contextlib.closing(channel):
+            with self._closed_if_too_much(), contextlib.closing(channel):
                 channel.settimeout(patience.GIVE_UP_AFTER_S)
                 with patience.or_else(connection.close):
                     channel.exec_command(command)
@@ -179,7 +205,9 @@ class SshHost:
                     channel.shutdown_write()
                 except _CommandEnded:
                     pass  # a command that ends early closes the channel: its own words say why
-                return _Reader(connection, channel, on_line, limit_s).read_to_end()
+                answer, errors = output(on_line, limit_bytes), Errors(limit_bytes)
+                status = _Reader(connection, channel, limit_s).read_to_end(answer, errors)
+                return Completed(status, answer.end(), errors.end())
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise self._lost(error) from error
 
@@ -320,28 +348,25 @@ class _Reader:
         self,
         connection: Connection,
         channel: paramiko.Channel,
-        on_line: Callable[[bytes], None] | None,
         limit_s: float | None,
     ) -> None:
         self._limit_s = limit_s
         self._began = time.monotonic()
         self._connection = connection
         self._channel = channel
-        self._on_line = on_line
-        self._stdout, self._stderr, self._told = bytearray(), bytearray(), 0
         self._data_or_end = threading.Event()
         channel.in_buffer.set_event(self._data_or_end)
         channel.in_stderr_buffer.set_event(self._data_or_end)
 
-    def read_to_end(self) -> Completed:
+    def read_to_end(self, answer: Output, errors: Output) -> int:
+        """Read both outputs; return the exit status."""
         channel = self._channel
         while True:
             ended = channel.eof_received or channel.closed
             while channel.recv_ready():
-                self._stdout += channel.recv(_CHUNK_BYTES)
-                self._tell_lines()
+                answer.add(channel.recv(_CHUNK_BYTES))
             while channel.recv_stderr_ready():
-                self._stderr += channel.recv_stderr(_CHUNK_BYTES)
+                errors.add(channel.recv_stderr(_CHUNK_BYTES))
             if ended:
                 break
             # Emptying one buffer clears the event for both: look again before waiting.
@@ -351,9 +376,7 @@ class _Reader:
             self._wait(channel.status_event)
         if not self._connection.transport.is_active() and channel.exit_status == -1:
             raise EOFError("the host closed it")
-        if self._on_line is not None and self._told < len(self._stdout):
-            self._on_line(bytes(self._stdout[self._told :]))
-        return Completed(channel.exit_status, bytes(self._stdout), bytes(self._stderr))
+        return channel.exit_status
 
     def _wait(self, event: threading.Event) -> None:
         """Wait for ``event``; ask a silent host for a sign of life, give a dead one up.
@@ -363,21 +386,14 @@ class _Reader:
         pause_s = patience.SIGN_OF_LIFE_AFTER_S
         if self._limit_s is not None:
             pause_s = min(pause_s, self._began + self._limit_s - time.monotonic())
-        if event.wait(max(0.0, pause_s)):
-            return
+        in_time = event.wait(max(0.0, pause_s))
+        # Even so the time may be over: of a host that goes on to send a byte now and then.
         if self._limit_s is not None and time.monotonic() >= self._began + self._limit_s:
             raise took_too_long(self._limit_s)
+        if in_time:
+            return
         if not self._connection.transport.is_active():
             raise EOFError("the host closed it")
         if self._connection.silent_s() > patience.GIVE_UP_AFTER_S:
             raise TimeoutError(f"not a word from the host for {patience.GIVE_UP_AFTER_S:g} s")
         self._connection.ask_for_a_sign()
-
-    def _tell_lines(self) -> None:
-        if self._on_line is None:
-            return
-        end = self._stdout.rfind(b"\n", self._told) + 1
-        if end > self._told:
-            for line in bytes(self._stdout[self._told : end - 1]).split(b"\n"):
-                self._on_line(line)
-            self._told = end

@@ -37,6 +37,12 @@ _PIECE_BYTES = 1 << 15
 """What every server takes as one write (draft-ietf-secsh-filexfer-02, 3)."""
 
 
+LONGEST_ANSWER_BYTES = 1 << 18
+"""OpenSSH's own limit (sftp-common.h)."""
+_LONGEST_HANDLE_BYTES = 256
+"""draft-ietf-secsh-filexfer-02, 3."""
+
+
 @dataclass(slots=True)
 class _Upload:
     """A file under way."""
@@ -56,7 +62,7 @@ class SftpSender:
         self._channel.settimeout(patience.GIVE_UP_AFTER_S)
         with patience.or_else(connection.close):
             self._channel.invoke_subsystem("sftp")
-        self._sftp: Any = paramiko.SFTPClient(self._channel)
+        self._sftp: Any = _SftpClient(self._channel)
 
     def send(self, files: Sequence[tuple[str, str]], sent: Callable[[int], None]) -> dict[int, str]:
         try:
@@ -68,6 +74,15 @@ class SftpSender:
 
     def close(self) -> None:
         self._sftp.close()
+
+
+class _SftpClient(paramiko.SFTPClient):
+    """Takes no answer that is longer than any to what is asked here."""
+
+    def _read_all(self, n: int) -> bytes:
+        if n > LONGEST_ANSWER_BYTES:
+            raise SFTPError(f"it answers with {n} bytes")
+        return super()._read_all(n)  # type: ignore[misc,no-any-return]
 
 
 class _Sending:
@@ -89,6 +104,7 @@ class _Sending:
         self._to_open = deque(enumerate(files))
         self._opened: deque[_Upload] = deque()
         self._under_way = 0
+        self._unanswered = 0
         self._hearers: set[_Hearer] = set()
         self._failures: dict[int, str] = {}
 
@@ -99,8 +115,16 @@ class _Sending:
             if self._opened:
                 self._fill(self._opened.popleft())
             elif self._under_way:
-                self._sftp._read_response()  # noqa: SLF001 (see `_request`)
+                self._sent(0)  # whether it is still wanted
+                self._read_answer()
         return self._failures
+
+    def _read_answer(self) -> None:
+        """Read one answer; there are no more of them than requests."""
+        self._unanswered -= 1
+        if self._unanswered < 0:
+            raise SFTPError("it answers what was not asked")
+        self._sftp._read_response()  # noqa: SLF001 (see `_request`)
 
     def _open(self, number: int, file: tuple[str, str]) -> None:
         """Ask for a new file of mode 0600: nobody else shall open it, not for a moment."""
@@ -125,6 +149,8 @@ class _Sending:
     def _was_opened(self, upload: _Upload, kind: int, answer: paramiko.Message) -> None:
         if kind == CMD_HANDLE:
             upload.handle = answer.get_binary()
+            if len(upload.handle) > _LONGEST_HANDLE_BYTES:
+                raise SFTPError(f"it answers with a handle of {len(upload.handle)} bytes")
             self._opened.append(upload)
         else:
             self._heed(upload, answer)
@@ -161,7 +187,7 @@ class _Sending:
             offset += len(piece)
             self._sent(len(piece))
             while self._channel.recv_ready():
-                self._sftp._read_response()  # noqa: SLF001
+                self._read_answer()
 
     def _was_closed(self, upload: _Upload, answer: paramiko.Message) -> None:
         self._heed(upload, answer)
@@ -188,6 +214,7 @@ class _Sending:
         paramiko's public methods wait for each answer; those that do not are its own business,
         and the same since 2003.
         """
+        self._unanswered += 1
         hearer = _Hearer(hear, self._hearers)
         self._sftp._async_request(hearer, kind, *words)  # noqa: SLF001
 

@@ -44,9 +44,10 @@ class UnsteadyHost(BoxHost):
         script: Script,
         on_line: Callable[[bytes], None] | None = None,
         limit_s: float | None = None,
+        answer_bytes: int | None = None,
     ) -> Completed:
         if not self.losses:
-            return super().run(script, on_line, limit_s)
+            return super().run(script, on_line, limit_s, answer_bytes)
         self.losses -= 1
         if on_line is None:
             raise ConnectionLost("the connection was lost")
@@ -56,7 +57,7 @@ class UnsteadyHost(BoxHost):
             if line.startswith(b"ended"):
                 raise ConnectionLost("the connection was lost")
 
-        return super().run(script, hear, limit_s)
+        return super().run(script, hear, limit_s, answer_bytes)
 
 
 @pytest.fixture(autouse=True)

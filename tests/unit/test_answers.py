@@ -1,0 +1,97 @@
+"""What a command prints, within bounds."""
+
+from __future__ import annotations
+
+import pytest
+
+from fastrr.hosts import answers
+from fastrr.hosts.answers import Answer, AnsweredTooMuch, Errors, Lines, Pace, bound
+from fastrr.hosts.base import Completed
+
+
+def test_the_bound_follows_from_what_was_asked() -> None:
+    assert bound(0) == answers.LEAST_BYTES
+    assert bound(1_000_000) == answers.LEAST_BYTES + 16_000_000
+
+
+def test_an_answer_is_kept_as_far_as_the_bound() -> None:
+    answer = Answer(6)
+    answer.add(b"abc")
+    answer.add(b"def")
+    assert answer.end() == b"abcdef"
+    with pytest.raises(AnsweredTooMuch, match=r"answered more than 0\.0 MB"):
+        answer.add(b"g")
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 100])
+def test_lines_are_heard_whatever_the_pieces(cut: int) -> None:
+    text = b"one\n\ntwo\r\nlast"
+    heard: list[bytes] = []
+    lines = Lines(heard.append, 1000)
+    for start in range(0, len(text), cut):
+        lines.add(text[start : start + cut])
+    assert lines.end() == text
+    assert heard == [b"one", b"", b"two\r", b"last"]
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_a_line_without_end_is_given_up(end: bytes) -> None:
+    lines = Lines(lambda _line: None, bound(0))
+    with pytest.raises(AnsweredTooMuch, match="a line of more than"):
+        lines.add(b"x" * (answers.LONGEST_LINE_BYTES + 1) + end)
+
+
+def test_lines_without_end_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "BYTES_A_SECOND", 0)
+    heard: list[bytes] = []
+    lines = Lines(heard.append, 1000)
+    for _ in range(200):
+        lines.add(b"beat\n")
+    with pytest.raises(AnsweredTooMuch):
+        lines.add(b"beat\n")
+    assert len(heard) == 200
+
+
+def test_of_lines_only_the_end_is_kept() -> None:
+    lines = Lines(lambda _line: None, bound(0))
+    for _ in range(1000):
+        lines.add(b"x" * 999 + b"\n")
+    assert len(lines.end()) == answers.TAIL_BYTES
+
+
+def test_more_may_come_as_time_goes_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("fastrr.hosts.answers.time.monotonic", lambda: now)
+    pace = Pace(10)
+    pace.add(10)
+    now = 2.0
+    pace.add(2 * answers.BYTES_A_SECOND)
+    with pytest.raises(AnsweredTooMuch):
+        pace.add(1)
+
+
+def test_of_much_on_standard_error_beginning_and_end_are_kept() -> None:
+    errors = Errors(10)
+    errors.add(b"begins")
+    for _ in range(1000):
+        errors.add(b"x" * 1000)
+    errors.add(b"the end")
+    kept = errors.end()
+    assert kept.startswith(b"beginsxxxx")
+    assert kept.endswith(b"xthe end")
+    assert len(kept) == 10 + answers.TAIL_BYTES
+
+
+def test_standard_error_without_end_is_given_up() -> None:
+    errors = Errors(10)
+    for _ in range(64):
+        errors.add(bytes(answers.ERRORS_READ_BYTES // 64))
+    with pytest.raises(AnsweredTooMuch, match="complained of more than"):
+        errors.add(b"x")
+
+
+def test_last_words_are_short() -> None:
+    said = b"first\n" + b"x" * 200_000 + b"\n" + b"y" * 1000 + b"\nlast\n"
+    words = Completed(1, b"", said).last_words()
+    assert words.endswith(" | last")
+    assert len(words) < 1500
