@@ -76,18 +76,22 @@ class Drain:
     """Reads a pipe of a process to its end, in a thread; ends the process if that is too much."""
 
     def __init__(self, process: subprocess.Popen[bytes], pipe: IO[bytes], output: Output) -> None:
-        self._process, self._pipe, self._output = process, pipe, output
+        self._process, self._output = process, output
+        # A descriptor of its own: the pipe may be closed, and its number used again, meanwhile.
+        self._descriptor = os.dup(pipe.fileno())
         self._failure: AnsweredTooMuch | None = None
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
     def _read(self) -> None:
         try:
-            while piece := os.read(self._pipe.fileno(), _HEARD_BYTES):
+            while piece := os.read(self._descriptor, _HEARD_BYTES):
                 self._output.add(piece)
         except AnsweredTooMuch as failure:
             self._failure = failure
             kill(self._process)
+        finally:
+            os.close(self._descriptor)
 
     def wait(self, until: float | None = None) -> bool:
         """Wait for the end, but not longer than ``until`` (`time.monotonic`); return if it came."""

@@ -390,15 +390,26 @@ def test_other_file_systems_are_not_trusted(place: Place, where: str) -> None:
 def test_a_host_that_tells_only_seconds_is_not_trusted(
     place: Place, containers: list[TestHost]
 ) -> None:
-    place.deploy("--user", "busybox-user")
-    time.sleep(AT_REST_S + 0.1)
-    assert place.deploy("--user", "busybox-user") == (0, 1)
-    assert place.remembered() == {}
-    assert place.deploy() == (0, 1)
-    assert len(place.remembered()) == 1  # the same file, by GNU's stat
+    with shared(place) as options:
+        place.deploy("--user", "busybox-user", *options)
+        time.sleep(AT_REST_S + 0.1)
+        assert place.deploy("--user", "busybox-user", *options) == (0, 1)
+        assert place.remembered() == {}
+        assert place.deploy(*options) == (0, 1)
+        assert len(place.remembered()) == 1  # the same file, by GNU's stat
 
 
 # whose it is
+
+
+@contextlib.contextmanager
+def shared(place: Place) -> Iterator[tuple[str, ...]]:
+    """Let other accounts write to the directory for the time inside; yield the options for that."""
+    place.host.sh(f"chown root {place.directory}; chmod 777 {place.directory}", user="root")
+    try:
+        yield ("--allow-shared", place.directory)
+    finally:
+        place.host.sh(f"chown {place.host.user} {place.directory}", user="root")
 
 
 @contextlib.contextmanager
@@ -468,8 +479,8 @@ def test_what_one_account_was_told_another_is_not(place: Place, containers: list
     place.alter()
     place.lie()
     assert place.deploy() == (0, 1), "the lie is believed"
-    place.host.sh(f"chown root {place.directory}; chmod 777 {place.directory}", user="root")
-    assert place.deploy("--user", "csh-user", "--allow-shared", place.directory) == (1, 0)
+    with shared(place) as options:
+        assert place.deploy("--user", "csh-user", *options) == (1, 0)
     assert place.content("f") == CONTENT
 
 
