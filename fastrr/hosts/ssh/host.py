@@ -64,8 +64,8 @@ class SshHost:
     def connect(self) -> None:
         if self._interrupted.is_set():
             raise ConnectionFailed("interrupted")
+        self.close()  # what was lost, or led elsewhere
         # In a thread of its own: what blocks there can't be interrupted, only left behind.
-        self.close()
         attempt = _Attempt(lambda: connect(self.name, self._settings, self._connect_timeout_s))
         self._attempt = attempt
         if self._interrupted.is_set():  # just now, when there was no attempt to abandon
