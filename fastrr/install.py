@@ -390,7 +390,10 @@ class Finished(NamedTuple):
 
 
 def parse_finished(held: Sequence[Held], body: bytes) -> Finished:
-    """Understand what the script made for ``held`` has said."""
+    """Understand what the script made for ``held`` has said.
+
+    :raises ValueError: when that can't be read.
+    """
     by_path = {h.path: n for n, h in enumerate(held)}
     failures: dict[int, InstallFailure] = {}
     incomplete = False
@@ -398,13 +401,19 @@ def parse_finished(held: Sequence[Held], body: bytes) -> Finished:
     for line in to_text(body).split("\n"):
         match line.split(" ", 2):
             case ["bad", number]:
-                failures[int(number)] = InstallFailure.DIGEST
+                failures[_one_of(held, number)] = InstallFailure.DIGEST
             case ["left", "at", path] if path in by_path:
                 failures.setdefault(by_path[path], InstallFailure.RENAME)
             case ["left", number] if number.isdigit():
-                failures[int(number)] = InstallFailure.RENAME
+                failures[_one_of(held, number)] = InstallFailure.RENAME
             case ["clock", seconds]:
                 clock.append(float(seconds))
             case ["incomplete"]:
                 incomplete = True
     return Finished(failures, incomplete, clock[1] - clock[0] if len(clock) == 2 else None)
+
+
+def _one_of(held: Sequence[Held], number: str) -> int:
+    if not 0 <= int(number) < len(held):
+        raise ValueError(f"there is no file {number}")
+    return int(number)

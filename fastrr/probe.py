@@ -70,6 +70,9 @@ case $tmp in
 /*) ;;
 *) tmp=$home/$tmp ;;
 esac
+if [ -n "${TMPDIR-}" ]; then
+    export TMPDIR="$tmp"
+fi
 printf '%s\n' "home $home" "node $node" "uid $uid" "state $state" "tmp $tmp" "screendir $screens"
 printf '%s\n' "boot $fastrr_boot" "start $fastrr_start"
 if [ -r /etc/machine-id ]; then
@@ -246,7 +249,17 @@ if ! command -v mktemp >/dev/null; then
     # That it is missing is told by the list of tools, if the answer has all its parts.
     printf '%s\n' "== files" "== followed"
 else
-scratch=$(mktemp -d) || exit 1
+# Nobody else may exchange what is in it, which the check is yet to find out: see `fastrr.ways`.
+if [ -k "$tmp" ]; then
+    shared=
+else
+    shared=$(ls -ldL -- "$tmp" | cut -c 9)
+fi
+if [ "$shared" = w ]; then
+    scratch=$(TMPDIR=$home mktemp -d) || exit 1
+else
+    scratch=$(mktemp -d) || exit 1
+fi
 trap 'rm -rf "$scratch"' EXIT
 cat >"$scratch/wanted" {wanted}
 : >"$scratch/links"
@@ -612,6 +625,11 @@ def _facts(plan: HostPlan, sections: Mapping[str, list[str]]) -> HostFacts:
             values[key] = value
     sessions, screen_trouble = parse_sessions("\n".join(sections["sessions"]))
     home = values["home"]
+    for name in ("home", "state", "tmp"):
+        if not values[name].startswith("/"):
+            raise ValueError(f"{name} is {values[name]!r}, no absolute path")
+    if not values["uid"].isdigit():
+        raise ValueError(f"the user id is {values['uid']!r}")
     places = dict(parse_places(sections["ways"], home))
     # What was asked by name and not found is not there; of what is above it all has been asked.
     asked = on_the_way(filter(_can_be_gone, needed_directories(plan)))
@@ -638,7 +656,7 @@ def _facts(plan: HostPlan, sections: Mapping[str, list[str]]) -> HostFacts:
         temporary_directory=values["tmp"],
         directories=directories,
         space=_space(sections, home, places, directories),
-        socket_directory=next(iter(sections["screens"]), ""),
+        socket_directory=sockets if (sockets := sections["screens"][0]).startswith("/") else "",
         places={**places, **missing},
     )
 

@@ -54,6 +54,8 @@ FORMAT = "%f %u %d %n"
 _SHARED, _SHARED_BUT_STICKY = stat.S_IWOTH, stat.S_IWOTH | stat.S_ISVTX
 _MOST_LINKS = 40
 """As the kernel has it (path_resolution(7)): more are a loop."""
+_LONGEST_PATH = 4096
+"""PATH_MAX (limits.h); a link can't lead further."""
 
 
 class Place(NamedTuple):
@@ -97,6 +99,8 @@ def parse_places(lines: Iterable[str], home: str) -> Iterator[tuple[str, Place]]
     """
     for line in filter(None, lines):
         mode, uid, device, path = line.split(" ", 3)
+        if ".." in path.split("/"):
+            continue  # the host has gone up from where a link leads to
         yield normpath(join(home, path)), Place(int(mode, 16), int(uid), int(device))
 
 
@@ -166,6 +170,8 @@ class Walker:
         self._trusted = (0, uid)
         self._allowed = frozenset(normpath(path) for path in allowed)
         self._led_to: dict[str, str | None] = {}
+        self._followed = 0
+        """Links on the way that is being gone."""
         self.objections: dict[str, None] = {}
         """What is wrong, each thing once."""
         self.unknown: dict[str, None] = {}
@@ -174,7 +180,13 @@ class Walker:
         """Links of which it has to be asked where they lead."""
 
     def go(self, path: str) -> str | None:
-        """Return where an absolute path leads to; None where there is nothing, or no telling."""
+        """Return where an absolute path leads to; None where there is nothing, or no telling.
+
+        :raises ValueError: for any other path.
+        """
+        if not path.startswith("/"):
+            raise ValueError(f"{path!r} is no absolute path")
+        self._followed = 0
         self._led_to.setdefault("/", self._enter("/"))
         way = []
         at = path
@@ -183,7 +195,7 @@ class Walker:
             at = parent(at)
         led_to = self._led_to[at]
         for at in reversed(way):
-            led_to = self._led_to[at] = self._step(led_to, basename(at), 0)
+            led_to = self._led_to[at] = self._step(led_to, basename(at))
         return led_to
 
     def is_sticky(self, directory: str) -> bool:
@@ -191,7 +203,7 @@ class Walker:
         place = self._places.get(directory)
         return place is not None and place.mode & _SHARED_BUT_STICKY == _SHARED_BUT_STICKY
 
-    def _step(self, directory: str | None, name: str, links: int) -> str | None:
+    def _step(self, directory: str | None, name: str) -> str | None:
         if directory is None or name in ("", "."):
             return directory
         if name == "..":
@@ -203,18 +215,19 @@ class Walker:
             self._object_to(path, place, directory)
             return None
         if place.is_link:
-            return self._follow(directory, path, place, links + 1)
+            return self._follow(directory, path, place)
         return self._enter(path) if place.is_directory else path
 
-    def _follow(self, directory: str, path: str, link: Place, links: int) -> str | None:
+    def _follow(self, directory: str, path: str, link: Place) -> str | None:
         if link.target is None:
             self.unread[path] = None
             return None
-        if links > _MOST_LINKS:
+        self._followed += 1
+        if self._followed > _MOST_LINKS or len(link.target) > _LONGEST_PATH:
             return None
         at: str | None = self._enter("/") if link.target.startswith("/") else directory
         for name in link.target.split("/"):
-            at = self._step(at, name, links)
+            at = self._step(at, name)
         return at
 
     def _at(self, path: str) -> Place | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import IO, NamedTuple, Protocol
+from typing import IO, NamedTuple, Protocol, TypeVar
 
 from fastrr.errors import CommandFailed
 from fastrr.shell import Script
 from fastrr.text import shortened
+
+T = TypeVar("T")
 
 
 class Completed(NamedTuple):
@@ -192,6 +194,17 @@ def ask(
         raise type(error)(f"{what}: {error}") from error
     completed = completed._replace(stderr=script.errors_of(completed.stderr))
     return answer_of(completed, script, what), completed
+
+
+def understood(parse: Callable[[], T]) -> T:
+    """Return what ``parse`` makes of a host's answer.
+
+    :raises CommandFailed: when it can't be read.
+    """
+    try:
+        return parse()
+    except (ValueError, IndexError, KeyError) as error:
+        raise CommandFailed(f"the host's answer can't be read: {error}") from error
 
 
 def answer_of(completed: Completed, script: Script, what: str) -> bytes:

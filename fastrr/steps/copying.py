@@ -14,7 +14,14 @@ from fastrr.delta import Decision
 from fastrr.errors import CommandFailed, ConnectionLost, HostError, Interrupted
 from fastrr.events import Event, Sent, Span
 from fastrr.holding import Held, Preparation, Prepared
-from fastrr.hosts.base import ANSWER_WITHIN_S, SLOWEST_READ_BYTES_S, Completed, answer_of, ask
+from fastrr.hosts.base import (
+    ANSWER_WITHIN_S,
+    SLOWEST_READ_BYTES_S,
+    Completed,
+    answer_of,
+    ask,
+    understood,
+)
 from fastrr.install import Finished, InstallFailure, Parcel
 from fastrr.model import Algorithm, Copy, Signature
 from fastrr.probe import HostFacts
@@ -88,6 +95,8 @@ def _copy(
         except (HostError, Interrupted):
             _abandon(context, holding.holding_directories(held))
             raise
+    if not taken:
+        raise CommandFailed("no directory could be made there to put the files in")
     return CopyReport(0, 0, tuple(_taken(path, whose) for path, whose in taken.items()))
 
 
@@ -100,7 +109,7 @@ def _prepare(context: Context, preparation: Preparation) -> Prepared:
     with context.timed("prepare"):
         script = holding.prepare_script(preparation)
         body, _ = ask(context.host, script, "making directories")
-    prepared = holding.parse_prepared(preparation, body)
+    prepared = understood(lambda: holding.parse_prepared(preparation, body))
     if prepared.failures or prepared.taken:
         _abandon(context, [path for path in preparation.holding if path not in prepared.unmade])
     return prepared
@@ -153,12 +162,12 @@ class _Job:
                 context.host, self._items, self._meter.add, parcel, self._limit_s
             )
         self._meter.flush()
-        if completed.status == NOT_MADE and not completed.stdout:
+        if completed.status == NOT_MADE and parcel.makes and not completed.stdout:
             raise _NotMade
         if not completed.stdout and completed.stderr.strip():
             raise CommandFailed(f"the files can't be unpacked: {completed.last_words()}")
         body = answer_of(completed, parcel.script, "verifying the copies")
-        finished = install.parse_finished(self._held, body)
+        finished = understood(lambda: install.parse_finished(self._held, body))
         if finished.incomplete:
             raise CommandFailed(f"not all files could be unpacked: {completed.last_words()}")
         if finished.seconds is not None:
@@ -192,7 +201,7 @@ class _Job:
                 )
             except ConnectionLost as error:
                 raise ConnectionLost(f"{error}{UNKNOWN}") from error
-        finished = install.parse_finished(self._held, body)
+        finished = understood(lambda: install.parse_finished(self._held, body))
         return self._report(failures, spared, finished, completed)
 
     @contextlib.contextmanager
@@ -218,8 +227,10 @@ class _Job:
     ) -> CopyReport:
         """``spared``: how many bytes were there already, and did not have to be sent."""
         context, held = self._context, self._held
+        lines = completed.stderr[-_READ_BYTES:].decode(errors="replace").splitlines()
+        words = [line for line in lines if line.strip()][-_READ_LINES:]
         for number, failure in finished.failures.items():
-            why = _explained(context, held[number], failure, completed.stderr)
+            why = _explained(context, held[number], failure, words)
             failures.setdefault(number, why)
         if completed.stderr.strip() and not failures:
             said = completed.last_words()
@@ -259,10 +270,13 @@ def _send_share(
         return make_transport(share.fallback).send(context.host, items, meter.add), None
 
 
-def _explained(context: Context, held: Held, failure: InstallFailure, said: bytes) -> str:
+_READ_BYTES, _READ_LINES = 1 << 16, 200
+"""Of what was said about failures: each of these is looked for in it."""
+
+
+def _explained(context: Context, held: Held, failure: InstallFailure, words: Sequence[str]) -> str:
     copy = held.copy
     if failure is InstallFailure.RENAME:
-        words = [line for line in said.decode(errors="replace").splitlines() if line.strip()]
         about = [line for line in words if os.path.basename(copy.destination) in line]
         why = (about or words or ["it is not said why"])[-1]
         return f"{copy.destination} {failure.value}: {why}"

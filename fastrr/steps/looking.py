@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from fastrr import delta, probe, ways
 from fastrr.errors import CommandFailed
-from fastrr.hosts.base import ANSWER_WITHIN_S, SLOWEST_READ_BYTES_S, ask
+from fastrr.hosts.base import ANSWER_WITHIN_S, SLOWEST_READ_BYTES_S, ask, understood
 from fastrr.ledger import TRUSTED_FILE_SYSTEMS, Ledger, Listing, RemoteEntry, at_rest
 from fastrr.model import HostPlan, RemoteFile
 from fastrr.probe import HostFacts
 from fastrr.shell import Script, parent
 from fastrr.steps.context import Context
 from fastrr.ways import Places, Walker
-
-T = TypeVar("T")
 
 
 class Seen(NamedTuple):
@@ -68,14 +66,15 @@ def _look_at_each(context: Context, always_copy: bool, ledger: Ledger) -> Seen:
         ledger.forget_remote(identity)  # also what this plan does not mention
         answer = _probe(context, always_copy, known)
     learned = _worth_keeping(plan, answer)
-    ledger.store_remote(identity, learned)
+    if not objections:  # else what somebody else may change at any time would count as known
+        ledger.store_remote(identity, learned)
     seen = remembered(plan, answer, known)
     recalled = (  # those that the ledger knows now
         there.digest is not None
         and (target.destination in learned or (there is not found and found.digest is None))
         for target, found, there in zip(plan.files, answer.files, seen.files, strict=True)
     )
-    if answer.listing and all(recalled):
+    if answer.listing and all(recalled) and not objections:
         contents = delta.contents(there.digest or "" for there in seen.files)
         listing = Listing(answer.listing, contents, answer.facts.machine)
         ledger.store_listing(identity, probe.listing_key(plan), listing)
@@ -94,17 +93,18 @@ def _objections(context: Context, answer: probe.Answer) -> tuple[str, ...]:
         walker = Walker(places, int(facts.uid), context.settings.allow_shared)
         for path in _written(context, facts):
             walker.go(path)
-        for target, there in zip(plan.files, answer.files, strict=False):
+        for number, target in enumerate(plan.files):
             path = delta.absolute(target.destination, facts.home)
             directory = walker.go(parent(path))
-            if there.link_to is not None or (directory and walker.is_sticky(directory)):
+            is_link = answer.files and answer.files[number].link_to is not None
+            if is_link or (directory and walker.is_sticky(directory)):
                 walker.go(path)
         if not (walker.unknown or walker.unread):
-            break
+            return tuple(walker.objections)
         asked = tuple(walker.unknown), tuple(walker.unread)
         body, _ = ask(context.host, ways.places_script(*asked), "looking at the ways to files")
-        places = _understood(lambda: ways.parse_asked(*asked, places, body))  # noqa: B023
-    return tuple(walker.objections)
+        places = understood(lambda: ways.parse_asked(*asked, places, body))  # noqa: B023
+    raise CommandFailed("there is no end of links on the ways to its files")
 
 
 _ROUNDS = 100
@@ -133,21 +133,14 @@ def _probe(context: Context, always_copy: bool, known: Mapping[str, RemoteEntry]
     if answer.unfollowed:
         script = probe.follow_script(context.plan, context.sources, answer.unfollowed)
         body, _ = ask(context.host, script, "following symbolic links")
-        answer = _understood(lambda: probe.parse_followed(answer, body))
+        answer = understood(lambda: probe.parse_followed(answer, body))
     return answer
 
 
 def _ask(context: Context, script: Script, bytes_to_hash: int) -> probe.Answer:
     limit_s = ANSWER_WITHIN_S + bytes_to_hash / SLOWEST_READ_BYTES_S
     body, _ = ask(context.host, script, "looking at the host", limit_s)
-    return _understood(lambda: probe.parse_answer(context.plan, body))
-
-
-def _understood(parse: Callable[[], T]) -> T:
-    try:
-        return parse()
-    except ValueError as error:
-        raise CommandFailed(f"the host's answer can't be read: {error}") from error
+    return understood(lambda: probe.parse_answer(context.plan, body))
 
 
 def _worth_keeping(plan: HostPlan, answer: probe.Answer) -> dict[str, RemoteEntry]:

@@ -6,7 +6,7 @@ import logging
 
 from fastrr import delta, launch, screen, state
 from fastrr.errors import CommandFailed
-from fastrr.hosts.base import ANSWER_WITHIN_S, ask
+from fastrr.hosts.base import ANSWER_WITHIN_S, ask, understood
 from fastrr.launch import SessionPlan, StartAnswer
 from fastrr.state import Launch
 from fastrr.steps.checking import Findings
@@ -22,7 +22,7 @@ def end_sessions(context: Context, findings: Findings) -> None:
     script = screen.stop_script(findings.sessions, directory)
     with context.timed("end sessions"):
         body, _ = ask(context.host, script, "ending the earlier session")
-    left = screen.parse_stopped(body)
+    left = understood(lambda: screen.parse_stopped(body))
     if left.sessions:
         raise CommandFailed(
             f"the earlier session does not end: {'; '.join(left.sessions)}: "
@@ -77,4 +77,4 @@ def start_stage(
     script = launch.start_script(session, stage, settings.start_timeout_s)
     with context.timed("start", f"{len(stage)} components"):
         body, _ = ask(context.host, script, "starting", ANSWER_WITHIN_S + settings.start_timeout_s)
-    return launch.parse_started(stage, settings.start_timeout_s, body)
+    return understood(lambda: launch.parse_started(stage, settings.start_timeout_s, body))

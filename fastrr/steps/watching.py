@@ -9,7 +9,7 @@ from posixpath import join
 from fastrr import launch, machine, watch
 from fastrr.errors import CommandFailed, ConnectionFailed, ConnectionLost, HostError, LoginRefused
 from fastrr.events import ComponentEnded
-from fastrr.hosts.base import ask
+from fastrr.hosts.base import ask, understood
 from fastrr.machine import Machine
 from fastrr.shell import parent
 from fastrr.state import Launch
@@ -121,8 +121,9 @@ def _reconnect(
             failed = error
             others += 1
             if others == OTHERS:
+                context.host.close()  # nothing shall be asked there
                 break
-        except (ConnectionFailed, ConnectionLost) as error:
+        except (ConnectionFailed, ConnectionLost, CommandFailed) as error:
             failed = error
         else:
             return
@@ -141,7 +142,7 @@ def _see_that_it_is(context: Context, there: Machine, launched: Launch) -> None:
     """
     mark = launch.run_file(parent(launched.state), context.settings.run_id)
     body, _ = ask(context.host, machine.see_script(mark), "seeing which machine it is")
-    seen, marked = machine.parse_seen(body)
+    seen, marked = understood(lambda: machine.parse_seen(body))
     if there.differs(seen) or not marked:
         raise _AnotherMachine(
             "the host was restarted, or another machine is behind its name: what was started "

@@ -140,13 +140,20 @@ def _plant(
     return names, failures
 
 
+_PATH_BYTES, _NAME_BYTES = 4096, 255
+"""PATH_MAX and NAME_MAX (limits.h)."""
+
+
 def _components(path: str) -> list[str]:
     """Return the names in an absolute path that is as ``pwd -P`` prints it.
 
     :raises CommandFailed: for any other path.
     """
     root, *names = path.split("/")
-    if root or any(name in {"", ".", ".."} or "\0" in name for name in names):
+    too_long = len(to_bytes(path)) > _PATH_BYTES or any(
+        len(to_bytes(name)) > _NAME_BYTES for name in names
+    )
+    if root or too_long or any(name in {"", ".", ".."} or "\0" in name for name in names):
         raise CommandFailed(
             f"the host's answer can't be used for rsync: {path!r} is not the path of a file "
             "from / on, without . and .."

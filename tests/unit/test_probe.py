@@ -798,3 +798,20 @@ def test_work_grows_with_the_number_of_directories_no_faster(one_box: Box) -> No
 
     paths = many(one_box, 8000)
     assert any(cpu_s(8000) < 8 * cpu_s(2000) for _ in range(3))
+
+
+@pytest.mark.parametrize(
+    ("said", "instead"),
+    [
+        (b"home /home/me\n", b"home me\n"),
+        (b"home /home/me\n", b"home \n"),
+        (b"tmp /tmp\n", b"tmp tmp\n"),
+        (b"state /home", b"state home"),
+        (b"uid 1000\n", b"uid me\n"),
+    ],
+)
+def test_what_can_t_be_so_is_no_answer(said: bytes, instead: bytes) -> None:
+    plan, _ = plan_of({})
+    assert parse_answer(plan, HEAD).facts.uid == "1000"
+    with pytest.raises(UnreadableAnswer):
+        parse_answer(plan, HEAD.replace(said, instead, 1))

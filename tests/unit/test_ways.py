@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,22 @@ def test_for_root_everybody_else_is_somebody_else() -> None:
 def test_links_that_go_round_lead_nowhere() -> None:
     loop = {"_home_a": Place(LINK, ME, 1, "b"), "_home_b": Place(LINK, ME, 1, "/home/a/x")}
     assert Walker(places(**loop), ME).go("/home/a") is None
+
+
+def test_links_that_multiply_are_given_up() -> None:
+    """As path_resolution(7) has it: forty in all."""
+    bomb = {
+        f"_home_l{n}": Place(LINK, ME, 1, f"l{n + 1}/../l{n + 1}/../l{n + 1}") for n in range(60)
+    }
+    began = time.process_time()
+    assert Walker(places(**bomb), ME).go("/home/l0") is None
+    assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize("path", ["", "relative", "./x"])
+def test_only_absolute_paths_are_gone(path: str) -> None:
+    with pytest.raises(ValueError, match="no absolute path"):
+        Walker(places(), ME).go(path)
 
 
 def test_what_is_not_known_is_asked_for() -> None:

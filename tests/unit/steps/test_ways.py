@@ -115,6 +115,18 @@ def test_what_somebody_has_planted_is_not_followed(stand: Stand, shared: Path, k
     assert (valuable / "f").read_text() == "mine"
 
 
+def test_what_was_objected_to_is_not_remembered(stand: Stand, shared: Path) -> None:
+    """Its owner could change it as soon as it counts as unchanged."""
+    give(shared, 0)
+    stand.wants("f", "content", to=str(shared / "f"))
+    (shared / "f").write_text("content")
+    give(shared / "f")
+    time.sleep(AT_REST_S + 0.1)
+    for _ in range(3):
+        assert f"file {shared / 'f'} belongs to the user id {SOMEBODY}" in problems(stand)
+    assert stand.remembered() == {}
+
+
 def test_a_link_elsewhere_is_followed_with_the_same_care(stand: Stand, shared: Path) -> None:
     (shared / "planted").mkdir()
     give(shared / "planted")
