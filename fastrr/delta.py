@@ -25,7 +25,7 @@ from fastrr.model import (
     SourceFile,
 )
 from fastrr.probe import HostFacts
-from fastrr.shell import parent
+from fastrr.shell import absolute, parent
 
 
 class Decision(NamedTuple):
@@ -62,15 +62,6 @@ class Draft(NamedTuple):
 def contents(sha1s: Iterable[str]) -> str:
     """Return one digest for the contents of all files of a plan, given each one's SHA-1 in hex."""
     return sha1("".join(sha1s).encode(), usedforsecurity=False).hexdigest()
-
-
-@lru_cache(maxsize=1 << 17)
-def absolute(path: str, home: str) -> str:
-    """Return a path on a host as an absolute one, ``home`` being the login directory.
-
-    One string for all hosts with the same home: there may be 10,000 files and 64 hosts.
-    """
-    return path if path.startswith("/") else normpath(join(home, path))
 
 
 def missing_directories(facts: HostFacts) -> dict[str, str]:

@@ -28,7 +28,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha1
-from posixpath import join, normpath
+from posixpath import normpath
 from typing import NamedTuple
 
 from fastrr.machine import SEE, Machine
@@ -36,6 +36,7 @@ from fastrr.model import MISSING, FileKind, FileTarget, HostPlan, RemoteFile, Si
 from fastrr.screen import parse_sessions
 from fastrr.shell import (
     Script,
+    absolute,
     below,
     common_directory,
     fits_a_line,
@@ -528,7 +529,7 @@ def _look_at_host(
         lines.append('echo "== directories"\n')
         lines.extend(f"look {quote(directory)}\n" for directory in directories)
     few = len(directories) <= _FEW_DIRECTORIES
-    ways = list(on_the_way(path for path in directories if _can_be_gone(path)))
+    ways = _ways(directories)
     lines.append(_WAYS.replace("{words}", join_words(ways) if few else ""))
     if not few:
         text = _MANY_WAYS_AND_SPACE if space else _MANY_WAYS
@@ -536,6 +537,12 @@ def _look_at_host(
     elif directories and space:
         lines.append(_FREE_SPACE)
     return "".join(lines)
+
+
+@_once
+def _ways(directories: tuple[str, ...]) -> tuple[str, ...]:
+    """All that leads to ``directories``, as far as it can be asked by name at once."""
+    return tuple(on_the_way(filter(_can_be_gone, directories)))
 
 
 def _can_be_gone(path: str) -> bool:
@@ -632,8 +639,8 @@ def _facts(plan: HostPlan, sections: Mapping[str, list[str]]) -> HostFacts:
         raise ValueError(f"the user id is {values['uid']!r}")
     places = dict(parse_places(sections["ways"], home))
     # What was asked by name and not found is not there; of what is above it all has been asked.
-    asked = on_the_way(filter(_can_be_gone, needed_directories(plan)))
-    missing = {way: None for path in asked if (way := normpath(join(home, path))) not in places}
+    ways = _ways(needed_directories(plan))
+    missing = {way: None for path in ways if (way := absolute(path, home)) not in places}
     directories = _directories(plan, sections)
     return HostFacts(
         home=home,
@@ -722,7 +729,7 @@ def _space(
     directories: Mapping[str, DirectoryFacts],
 ) -> dict[str, Space]:
     """Return the space of all directories, from that of one of each file system."""
-    asked = [normpath(join(home, path)) for path in filter(None, sections.get("space", []))]
+    asked = [absolute(normpath(path), home) for path in filter(None, sections.get("space", []))]
     title, *lines = sections.get("df") or [""]
     typed = title.split()[1:2] == ["Type"]
     told = [space for line in lines if (space := _df_line(line))]
@@ -739,7 +746,7 @@ def _space(
     }
     spaces: dict[str, Space] = {}
     for ancestor in dict.fromkeys(facts.ancestor for facts in directories.values()):
-        path = normpath(join(home, ancestor))
+        path = absolute(ancestor, home)
         place = places.get(path)
         space = found.get(path)
         if space is None and place is not None and place.is_directory:

@@ -187,7 +187,8 @@ class Walker:
         if not path.startswith("/"):
             raise ValueError(f"{path!r} is no absolute path")
         self._followed = 0
-        self._led_to.setdefault("/", self._enter("/"))
+        if not self._led_to:
+            self._led_to["/"] = self._enter("/")
         way = []
         at = path
         while at not in self._led_to:
@@ -198,9 +199,9 @@ class Walker:
             led_to = self._led_to[at] = self._step(led_to, basename(at))
         return led_to
 
-    def is_sticky(self, directory: str) -> bool:
+    def is_sticky(self, directory: str | None) -> bool:
         """Whether everybody may write to a directory that was `go`ne to, but not to all in it."""
-        place = self._places.get(directory)
+        place = self._places.get(directory or "")
         return place is not None and place.mode & _SHARED_BUT_STICKY == _SHARED_BUT_STICKY
 
     def _step(self, directory: str | None, name: str) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from fastrr import delta, probe, ways
@@ -11,7 +11,7 @@ from fastrr.hosts.base import ANSWER_WITHIN_S, SLOWEST_READ_BYTES_S, ask, unders
 from fastrr.ledger import TRUSTED_FILE_SYSTEMS, Ledger, Listing, RemoteEntry, at_rest
 from fastrr.model import HostPlan, RemoteFile
 from fastrr.probe import HostFacts
-from fastrr.shell import Script, parent
+from fastrr.shell import Script, absolute, parent
 from fastrr.steps.context import Context
 from fastrr.ways import Places, Walker
 
@@ -91,14 +91,9 @@ def _objections(context: Context, answer: probe.Answer) -> tuple[str, ...]:
     places: Places = facts.places
     for _ in range(_ROUNDS):
         walker = Walker(places, int(facts.uid), context.settings.allow_shared)
-        for path in _written(context, facts):
+        sticky = {path for path in _written(context, facts) if walker.is_sticky(walker.go(path))}
+        for path in _destinations(plan, answer, sticky):
             walker.go(path)
-        for number, target in enumerate(plan.files):
-            path = delta.absolute(target.destination, facts.home)
-            directory = walker.go(parent(path))
-            is_link = answer.files and answer.files[number].link_to is not None
-            if is_link or (directory and walker.is_sticky(directory)):
-                walker.go(path)
         if not (walker.unknown or walker.unread):
             return tuple(walker.objections)
         asked = tuple(walker.unknown), tuple(walker.unread)
@@ -116,7 +111,18 @@ def _written(context: Context, facts: HostFacts) -> Iterator[str]:
     paths = [*facts.directories, facts.temporary_directory]
     if context.plan.components and not context.settings.copy_only:
         paths += [facts.state_directory, facts.socket_directory]
-    return (delta.absolute(path, facts.home) for path in paths if path)
+    return (absolute(path, facts.home) for path in paths if path)
+
+
+def _destinations(plan: HostPlan, answer: probe.Answer, sticky: Collection[str]) -> Iterator[str]:
+    """Return where files go that are links, or in ``sticky`` directories."""
+    home = answer.facts.home
+    for target, there in zip(plan.files, answer.files, strict=True) if answer.files else ():
+        if there.link_to is not None:
+            yield absolute(target.destination, home)
+    for target in plan.files if sticky else ():
+        if parent(path := absolute(target.destination, home)) in sticky:
+            yield path
 
 
 def _probe(context: Context, always_copy: bool, known: Mapping[str, RemoteEntry]) -> probe.Answer:

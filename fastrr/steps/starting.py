@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 
-from fastrr import delta, launch, screen, state
+from fastrr import launch, screen, state
 from fastrr.errors import CommandFailed
 from fastrr.hosts.base import ANSWER_WITHIN_S, ask, understood
 from fastrr.launch import SessionPlan, StartAnswer
+from fastrr.shell import absolute
 from fastrr.state import Launch
 from fastrr.steps.checking import Findings
 from fastrr.steps.context import Context
@@ -47,7 +48,7 @@ def launches(context: Context, findings: Findings) -> list[Launch]:
             component,
             temporary[component.name]
             if component.base_dir is None
-            else delta.absolute(component.base_dir, facts.home),
+            else absolute(component.base_dir, facts.home),
             state.component_directory(facts.state_directory, session, component.name),
         )
         for component in context.plan.components

@@ -8,7 +8,6 @@ import pytest
 
 from fastrr.delta import (
     Decision,
-    absolute,
     base_dirs,
     contents,
     draft,
@@ -28,6 +27,7 @@ from fastrr.model import (
     SourceFile,
 )
 from fastrr.probe import DirectoryFacts, HostFacts, Space
+from fastrr.shell import absolute
 
 FACTS = HostFacts(
     home="/home/me",
