@@ -125,6 +125,10 @@ started() {
         case $line in
         '' | *"$2/launch.sh"*) return 1 ;;
         esac
+        # Shells read it byte by byte: of a process that ends meanwhile only the first part is seen.
+        again=
+        IFS= read -r again 2>/dev/null <"/proc/$process/cmdline"
+        [ "$again" = "$line" ] || return 1
     fi
     echo "started $1 $process"
 }
