@@ -15,6 +15,7 @@ from pathlib import Path
 
 from testbed.bed import REPOSITORY
 from testbed.clients import Server, sshd
+from testbed.shells import eventually
 
 _RESPONDER = """\
 import os, re, subprocess, sys, time
@@ -75,6 +76,8 @@ def hostile_host(directory: Path, key: Path) -> Iterator[HostileHost]:
     options = (force, setenv, f"Banner {banner}", "MaxStartups 50")
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, screens)
+        # A session removes its socket when it has ended, a moment after it was told to.
+        stack.callback(eventually, lambda: not os.listdir(screens))
         stack.callback(_end_sessions, environment)
         server = stack.enter_context(sshd(directory / "sshd", *options))
         server.authorize(key)

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from testbed.shells import Box
+from testbed.shells import Box, eventually
 
 from fastrr.model import ComponentPlan
 from fastrr.shell import Script, quote, script, to_bytes, to_text
@@ -101,6 +101,9 @@ def test_alive_is_what_runs_this_very_launcher(box: Box) -> None:
         assert box.ask(alive) == b"gone\n"
         for path, said in ((launcher, b"alive\n"), (other, b"gone\n")):
             Path(directory, "launcher").write_text(f"{running[path].pid}\n")
+            # What has just been executed has no arguments yet for a moment.
+            command_line = Path(f"/proc/{running[path].pid}/cmdline")
+            eventually(lambda: command_line.read_bytes())  # noqa: B023
             assert box.ask(alive) == said
     finally:
         for process in running.values():
