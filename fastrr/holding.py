@@ -161,7 +161,10 @@ first() {
     # Before anything is made in it: in a directory like /tmp somebody else may have been quicker.
     [ -k "${2%/*}/" ] || return 0
     said=$(mkdir -- "$2" 2>&1) || own "$2" || {
-        failed "$1" "somebody else has made it: $(ls -ld -- "$2" 2>&1)"
+        if [ -e "$2" ] || [ -L "$2" ]; then
+            said="somebody else has made it: $(ls -ld -- "$2" 2>&1)"
+        fi
+        failed "$1" "$said"
         stop=yes
     }
 }
@@ -169,8 +172,9 @@ made() {
     [ -d "$2" ] || said=$(mkdir -p -- "$2" 2>&1) || failed "$1" "$said"
 }
 held() {
-    # It may have been made just now, with others that could not be.
-    [ -O "$2" ] && rmdir -- "$2" 2>/dev/null
+    # It may have been made just now, with others that could not be. Whose it is does not matter:
+    # it is empty, its name was ours to use; and not all file systems show us as its owner.
+    rmdir -- "$2" 2>/dev/null
     said=$(mkdir -m 700 -- "$2" 2>&1) && return
     if [ -e "$2" ] || [ -L "$2" ]; then
         echo "taken $1 $(ls -ld -- "$2" 2>&1 | tr '\n' ' ')"
@@ -332,8 +336,9 @@ done
 
 
 def remove_script(directories: Sequence[str]) -> Script:
-    """Return the script that removes directories that this run has made."""
-    return script(f"rm -rf -- {join_words(directories)}\n")
+    """Return the script that removes directories that this run has made, if it could."""
+    lines = [f"own {quote(path)} && rm -rf -- {quote(path)}\n" for path in directories]
+    return script("".join((OWN, *lines, "true\n")))
 
 
 def chunks(words: Sequence[T], size: int = 400) -> Iterator[Sequence[T]]:

@@ -93,6 +93,16 @@ refill() {
     done | xargs -0 -r sh -c 'mv -f -- "$@" "$0"' "$2/"
     cd /
 }
+settle() {
+    # The directory of a tree, where the tree could not become it.
+    said=$(mkdir -- "$1" 2>&1) || own "$1" || {
+        if [ -e "$1" ] || [ -L "$1" ]; then
+            said="somebody else has made it: $(ls -ld -- "$1" 2>&1)"
+        fi
+        printf '%s\n' "$said" >&2
+        return 1
+    }
+}
 left() {
     [ -d "$1" ] || return 0
     for path in "$1"/* "$1"/.[!.]* "$1"/..?*; do
@@ -269,7 +279,11 @@ def finish_script(
     finish = _Finish.of(held, gmac_key, modes_set, perl)
     lines = []
     if finish.tables:
-        lines.append("scratch=$(mktemp -d) || exit 1\ntrap 'rm -rf \"$scratch\"' EXIT\n")
+        # In a directory that nobody else gets at, and that is removed in the end.
+        control = join(held[0].holding, CONTROL)
+        while any(h.path == control or h.path.startswith(f"{control}/") for h in held):
+            control += "_"
+        lines.append(f'scratch={quote(control)}\nmkdir -m 700 -- "$scratch" || exit 1\n')
     for by, table in finish.tables.items():
         file = f'"$scratch/held-{by.value}"'
         names = f'"$scratch/names-{by.value}"'
@@ -362,8 +376,7 @@ def _move_lines(
             yield f"move {quote(directory)} {join_words(chunk)}\n"
     for (tree, holding), directories in trees.items():
         top, above = join(holding, basename(tree)), join(parent(tree), "")
-        yield f"mv -f -- {quote(top)} {quote(above)} 2>/dev/null || if ! own {quote(tree)}; then\n"
-        yield f'    echo "somebody else has made it: $(ls -ld -- {quote(tree)} 2>&1)" >&2\nelse\n'
+        yield f"mv -f -- {quote(top)} {quote(above)} 2>/dev/null || if settle {quote(tree)}; then\n"
         for chunk in chunks(list(directories.values())):
             yield f"mkdir -p -- {join_words(chunk)}\n"
         for path, destination in directories.items():

@@ -208,10 +208,13 @@ private() {
     path= rest=${1#/}
     while [ -n "$rest" ]; do
         path=$path/${rest%%/*} rest=${rest#*/}
-        [ -d "$path" ] || said=$(mkdir -m 700 -- "$path" 2>&1) || [ -d "$path" ] || {
-            echo "the directory for the state of components can't be made: $said" >&2
-            exit 1
-        }
+        if [ ! -d "$path" ]; then
+            said=$(mkdir -m 700 -- "$path" 2>&1) && continue
+            [ -d "$path" ] || {
+                echo "the directory for the state of components can't be made: $said" >&2
+                exit 1
+            }
+        fi
         own "$path" || {
             echo "it is not this account's, nor root's: $(ls -ld -- "$path" 2>&1)" >&2
             exit 1

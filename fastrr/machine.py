@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from fastrr.shell import Script, is_plain, quote, script, to_text
+from fastrr.shell import Script, is_plain, quote, script, to_bytes, to_text
 
 SEE = (
     "fastrr_boot= fastrr_node= fastrr_uid= fastrr_start=; "
@@ -64,13 +64,24 @@ def proof(machine: Machine, mark: str) -> str:
         for name, value in zip(("boot", "node", "uid"), machine, strict=False)
         if value and is_plain(value)
     ]
-    if is_plain(mark):
-        known.append(f"[ -e {mark} ]")
+    if mark:
+        known.append(f"[ -e {_spelled(mark)} ]")
     elif machine.start.isdigit():
         known.append(f'[ "$fastrr_start" = {machine.start} ]')
     if not known:
         return ""
     return f"{SEE}{' && '.join(known)} || {{ echo {SAYS_ANOTHER} >&2; exit {ANOTHER}; }}; "
+
+
+def _spelled(word: str) -> str:
+    """Return what a shell takes for ``word``, in characters that no other shell minds."""
+    if is_plain(word):
+        return word
+    plain = (
+        chr(byte) if is_plain(chr(byte)) and chr(byte) != "%" else f"\\{byte:03o}"
+        for byte in to_bytes(word)
+    )
+    return f'"$(printf "{"".join(plain)}")"'
 
 
 def see_script(mark: str) -> Script:

@@ -164,15 +164,15 @@ export each_df="tr '\n' '\0' | xargs -0 df -P${typed}k --"
     { print }
     $1 ~ /^a...$/ || ($1 ~ /^4...$/ && !($3 in seen)) {
         seen[$3]
-        one_each = one_each substr($0, length($1) + length($2) + length($3) + 4) "\n"
+        one[++count] = substr($0, length($1) + length($2) + length($3) + 4)
     }
     END {
         # The free space of each file system, and of what is behind each link.
         print "== space"
-        printf "%s", one_each
+        for (i = 1; i <= count; i++) print one[i]
         print "== df"
         fflush()
-        printf "%s", one_each | ENVIRON["each_df"]
+        for (i = 1; i <= count; i++) print one[i] | ENVIRON["each_df"]
     }' 2>/dev/null; } {wanted}""".replace("{format}", FORMAT)
 
 _FREE_SPACE = r"""

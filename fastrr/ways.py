@@ -73,6 +73,11 @@ class Place(NamedTuple):
         return stat.S_ISLNK(self.mode)
 
     @property
+    def is_shared(self) -> bool:
+        """Whether it is a directory where everybody may write, to what is others' as well."""
+        return self.is_directory and self.mode & _SHARED_BUT_STICKY == _SHARED
+
+    @property
     def is_directory(self) -> bool:
         return stat.S_ISDIR(self.mode)
 
@@ -239,7 +244,7 @@ class Walker:
     def _enter(self, path: str) -> str | None:
         if (place := self._at(path)) is None:
             return None
-        if place.mode & _SHARED_BUT_STICKY == _SHARED and path not in self._allowed:
+        if place.is_shared and path not in self._allowed:
             self.objections[
                 f"everybody may write to the directory {path} (mode {place.mode & 0o7777:o}), and "
                 f"so put something else in the place of what is in it: chmod o-w {quote(path)}, or "

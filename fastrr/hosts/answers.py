@@ -15,6 +15,9 @@ from fastrr.errors import CommandFailed
 LEAST_BYTES = 4 << 20
 """However little was asked: what login files print, lists of sessions, where links lead to."""
 BYTES_A_BYTE_ASKED = 16
+LEAST_LINES = 1 << 16
+"""As `LEAST_BYTES`: short lines take many times their size while they are understood."""
+LINES_A_BYTE_ASKED = 0.5
 BYTES_A_SECOND = 1 << 16
 """How much more may come, as time goes by, of what is heard line by line and not kept."""
 LONGEST_LINE_BYTES = 1 << 16
@@ -32,6 +35,11 @@ class AnsweredTooMuch(CommandFailed):
 def bound(asked_bytes: int) -> int:
     """Return how many bytes the answer may have to so many that ask."""
     return LEAST_BYTES + BYTES_A_BYTE_ASKED * asked_bytes
+
+
+def line_bound(asked_bytes: int) -> int:
+    """Return how many lines the answer may have."""
+    return LEAST_LINES + int(LINES_A_BYTE_ASKED * asked_bytes)
 
 
 def _too_much(count: int, what: str = "answered") -> AnsweredTooMuch:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import IO, NamedTuple, Protocol, TypeVar
 
 from fastrr.errors import CommandFailed
+from fastrr.hosts.answers import line_bound
 from fastrr.shell import Script
 from fastrr.text import shortened
 
@@ -210,7 +211,7 @@ def understood(parse: Callable[[], T]) -> T:
 def answer_of(completed: Completed, script: Script, what: str) -> bytes:
     """Return what the body of a script that was run printed.
 
-    :raises CommandFailed: as `ask`.
+    :raises CommandFailed: as `ask`, and where there are far more lines than were asked for.
     """
     answer = script.body_of(completed.stdout)
     if answer is None:
@@ -219,6 +220,10 @@ def answer_of(completed: Completed, script: Script, what: str) -> bytes:
             f"{completed.last_words()}: can this account run `ssh HOST sh`?"
         )
     body, status = answer
+    if (lines := body.count(b"\n")) > line_bound(len(script.text)):
+        raise CommandFailed(
+            f"{what}: the host answered {lines:,} lines, which it was not asked for"
+        )
     if status != 0:
         seen = Completed(status, body, completed.stderr)
         raise CommandFailed(f"{what} failed (exit status {status}): {seen.last_words()}")

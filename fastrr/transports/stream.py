@@ -81,7 +81,7 @@ class StreamTransport:
         commands = [f"echo {parcel.script.begins} >&2"]
         if parcel.makes:
             made = " ".join(parcel.makes)
-            undo = f"for d in {made}; do [ -O $d ] && rmdir $d; done 2>/dev/null"
+            undo = f"rmdir {made} 2>/dev/null"  # those that are empty
             commands.append(f"mkdir -m 700 {made} || {{ {undo}; exit {NOT_MADE}; }}")
         # What is run is what has been unpacked here: not in somebody else's directory.
         commands += [f"cd {parcel.directory} || exit 1", _TAR.replace(" {in}", "")]

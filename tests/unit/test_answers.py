@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from fastrr.errors import CommandFailed
 from fastrr.hosts import answers
 from fastrr.hosts.answers import Answer, AnsweredTooMuch, Errors, Lines, Pace, bound
-from fastrr.hosts.base import Completed
+from fastrr.hosts.base import Completed, answer_of
+from fastrr.shell import script
 
 
 def test_the_bound_follows_from_what_was_asked() -> None:
@@ -88,6 +90,22 @@ def test_standard_error_without_end_is_given_up() -> None:
         errors.add(bytes(answers.ERRORS_READ_BYTES // 64))
     with pytest.raises(AnsweredTooMuch, match="complained of more than"):
         errors.add(b"x")
+
+
+def test_lines_that_nobody_asked_for_are_not_understood() -> None:
+    """Each of them takes some 60 bytes, were it split off, and more when it is understood."""
+    asked = script("true\n" * 1000)
+    most = answers.line_bound(len(asked.text))
+
+    def answered(lines: int) -> bytes:
+        body = b"x\n" * lines
+        framed = f"@fastrr {asked.nonce} begin\n".encode() + body
+        framed += f"\n@fastrr {asked.nonce} end 0\n".encode()
+        return answer_of(Completed(0, framed, b""), asked, "looking")
+
+    assert answered(most).count(b"\n") == most
+    with pytest.raises(CommandFailed, match=f"looking: the host answered {most + 1:,} lines"):
+        answered(most + 1)
 
 
 def test_last_words_are_short() -> None:

@@ -46,7 +46,20 @@ def test_another_one_is_told(box: Box, differs: str) -> None:
 def test_what_is_not_known_is_left_out(box: Box) -> None:
     assert prove(box, Machine(), str(box.home)).stdout == b"here\n"
     assert not Machine().differs(seen(box))
-    assert proof(Machine(), "/two words") == ""
+    assert proof(Machine(), "") == ""
+    assert prove(box, seen(box)._replace(node="a node's name"), "/").stdout == b"here\n"
+
+
+ODD = ("two words", "it's", "50%", "%s", "$HOME", "`id`", 'quo"te', "back\\slash", "\\047", "!!")
+
+
+@pytest.mark.parametrize("name", [*ODD, "ünï 🚀", "new\nline", "-n", "~", "*"])
+def test_the_mark_may_be_called_anything(box: Box, name: str) -> None:
+    mark = box.home / name
+    machine = seen(box)
+    assert prove(box, machine, str(mark)).returncode == ANOTHER
+    mark.mkdir()
+    assert prove(box, machine, str(mark)).stdout == b"here\n"
 
 
 def test_where_a_container_was_restarted_the_mark_decides(box: Box) -> None:

@@ -103,7 +103,7 @@ def test_alive_is_what_runs_this_very_launcher(box: Box) -> None:
             Path(directory, "launcher").write_text(f"{running[path].pid}\n")
             # What has just been executed has no arguments yet for a moment.
             command_line = Path(f"/proc/{running[path].pid}/cmdline")
-            eventually(lambda: command_line.read_bytes())  # noqa: B023
+            eventually(command_line.read_bytes)
             assert box.ask(alive) == said
     finally:
         for process in running.values():

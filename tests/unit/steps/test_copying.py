@@ -350,6 +350,7 @@ def test_who_takes_every_name_is_told_by_name(stand: Stand, *, prepared: bool) -
     g.parent.mkdir()
     for theirs in taken:
         theirs.mkdir()
+        (theirs / "theirs").touch()
         os.chown(theirs, NOBODY, NOBODY)
     run = decided(stand, prepared=prepared)
     began = time.monotonic()
@@ -360,6 +361,33 @@ def test_who_takes_every_name_is_told_by_name(stand: Stand, *, prepared: bool) -
     assert pwd.getpwuid(NOBODY).pw_name in failure
     assert not f.exists()
     assert sorted(stand.box.root.rglob(".fastrr-*")) == sorted(taken)
+
+
+@BOTH_WAYS
+def test_an_empty_directory_of_our_name_is_ours_whoever_it_belongs_to(
+    stand: Stand, *, prepared: bool
+) -> None:
+    """NFS with root_squash shows what we have made as nobody's."""
+    if os.getuid() != 0:
+        lack("nobody's directories can't be made")
+    stand.wants("f", "new")
+    stand.wants("elsewhere/g", "new")
+    _, first, *_ = names(stand, "base", "one", "two", "three")
+    first.mkdir()
+    os.chown(first, NOBODY, NOBODY)
+    assert decided(stand, prepared=prepared).copy() == CopyReport(2, 3)  # the content goes once
+    assert sorted(stand.box.root.rglob(".fastrr-*")) == []
+
+
+def test_what_arrived_is_verified_without_the_temporary_directory(stand: Stand) -> None:
+    f = stand.wants("f", "new")
+    stand.wants(".fastrr-control/g", "a directory's own name")
+    stand.box.environment["TMPDIR"] = str(stand.box.root / "shared")
+    (stand.box.root / "shared").mkdir()
+    (stand.box.root / "shared").chmod(0o777)
+    assert stand.deploy() == (2, 0)
+    assert f.read_text() == "new"
+    assert list((stand.box.root / "shared").iterdir()) == []
 
 
 def test_where_cleaning_up_fails_it_is_told_what_is_left(stand: Stand) -> None:

@@ -180,6 +180,53 @@ def test_a_temporary_base_dir_is_not_made_where_everybody_may_write(
     assert f"everybody may write to the directory {shared}" in problems(stand)
 
 
+def test_a_temporary_directory_that_is_not_needed_may_be_anybody_s(
+    stand: Stand, shared: Path
+) -> None:
+    """A container's image may have its /tmp so; even the check keeps away from it."""
+    stand.box.environment["TMPDIR"] = str(shared)
+    shared.chmod(0o777)
+    give(shared)
+    stand.nobody = False
+    f = stand.wants("f", "old")
+    assert stand.deploy() == (1, 0)
+    f.write_text("new")
+    before = shared.stat().st_mtime_ns
+    assert stand.deploy() == (1, 0)
+    assert stand.deploy() == (0, 1)
+    assert shared.stat().st_mtime_ns == before
+    assert f.read_text() == "old"
+
+
+def test_a_temporary_directory_by_a_link_is_judged(stand: Stand, shared: Path) -> None:
+    """All permissions are set on a link, and mean nothing (symlink(7))."""
+    link = stand.box.home / "tmp"
+    link.symlink_to(shared)
+    shared.chmod(0o777)
+    stand.box.environment["TMPDIR"] = str(link)
+    stand.wants("f", "content")
+    assert f"everybody may write to the directory {shared}" in problems(stand)
+
+
+def test_a_temporary_base_dir_of_somebody_else_is_let_alone(stand: Stand, shared: Path) -> None:
+    """The name was taken just before ours would have been made."""
+    stand.box.environment["TMPDIR"] = str(shared)
+    stand.plan = stand.plan._replace(fresh=(FreshBase("main"),))
+    stand.new_token = lambda: "name"
+    stand.nobody = False  # root could remove it
+    run = stand.run()
+    assert run.check().problems == ()
+    run.decide()
+    theirs = shared / f"fastrr-{stand.settings.session}-main.name-0-0"
+    theirs.mkdir()
+    (theirs / "theirs").touch()
+    give(theirs)
+    (failure,) = run.copy().failures
+    assert str(theirs) in failure
+    run.discard()
+    assert (theirs / "theirs").exists()
+
+
 def test_state_is_not_kept_where_somebody_could_change_it(stand: Stand, shared: Path) -> None:
     stand.box.environment["XDG_STATE_HOME"] = str(shared / "state")
     stand.component("main", "exit 3", wait=True)
