@@ -217,6 +217,15 @@ def eventually(condition: Callable[[], object], seconds: float = 10) -> None:
         time.sleep(0.01)
 
 
+def executed(process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    """Wait until a process that was just made has its arguments (proc_pid_cmdline(5)).
+
+    `subprocess.Popen` returns a moment before: when the program is found to be executable.
+    """
+    eventually(Path(f"/proc/{process.pid}/cmdline").read_bytes)
+    return process
+
+
 @contextmanager
 def open_box(shell: Shell, applets: Path) -> Iterator[Box]:
     """A fresh box; leaving it fails when a process outlives its session."""

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from testbed.shells import Box, eventually
+from testbed.shells import Box, eventually, executed
 
 from fastrr.screen import StopAnswer, parse_sessions, parse_stopped, screen_word, stop_script
 from fastrr.shell import to_bytes, to_text
@@ -163,7 +163,7 @@ def program(box: Box, name: str, session: str) -> subprocess.Popen[bytes]:
     for file in ("launcher", "pid"):
         (directory / file).write_text(f"{process.pid}\n")
     (directory / "session").write_text(f"{session}\n")
-    return process
+    return executed(process)
 
 
 def test_programs_of_that_session_and_no_other_are_waited_for(box: Box) -> None:

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from testbed.shells import Box, eventually
+from testbed.shells import Box, executed
 
 from fastrr.model import ComponentPlan
 from fastrr.shell import Script, quote, script, to_bytes, to_text
@@ -93,7 +93,7 @@ def test_alive_is_what_runs_this_very_launcher(box: Box) -> None:
     other = Path(directory, "other.sh")
     other.write_text("sleep 60\n:\n")
     running = {
-        path: subprocess.Popen(["sh", path], env=box.environment, start_new_session=True)
+        path: executed(subprocess.Popen(["sh", path], env=box.environment, start_new_session=True))
         for path in (launcher, other)
     }
     alive = asking(f"alive {quote(directory)} && echo alive || echo gone")
@@ -101,9 +101,6 @@ def test_alive_is_what_runs_this_very_launcher(box: Box) -> None:
         assert box.ask(alive) == b"gone\n"
         for path, said in ((launcher, b"alive\n"), (other, b"gone\n")):
             Path(directory, "launcher").write_text(f"{running[path].pid}\n")
-            # What has just been executed has no arguments yet for a moment.
-            command_line = Path(f"/proc/{running[path].pid}/cmdline")
-            eventually(command_line.read_bytes)
             assert box.ask(alive) == said
     finally:
         for process in running.values():

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from testbed.shells import Box, eventually, time_ratio
+from testbed.shells import Box, eventually, executed, time_ratio
 
 from fastrr import watch
 from fastrr.model import ComponentPlan
@@ -40,7 +40,7 @@ def launcher_of(box: Box, launch: Launch) -> subprocess.Popen[bytes]:
     path.write_text("sleep 60\n:\n")
     process = subprocess.Popen(["sh", path], env=box.environment, start_new_session=True)
     Path(launch.state, "launcher").write_text(f"{process.pid}\n")
-    return process
+    return executed(process)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
