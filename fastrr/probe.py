@@ -694,14 +694,14 @@ def _directories(plan: HostPlan, sections: Mapping[str, list[str]]) -> dict[str,
     return {path: _directory(path, line) for path, line in zip(wanted, lines, strict=True)}
 
 
-_DF_SIZES = re.compile(r" (\d{1,19}) +-?\d{1,19} +(-?\d{1,19}) +(?:\d{1,3}%|-) +(?=/)")
+_DF_SIZES = r" (\d{1,19}) +-?\d{1,19} +(-?\d{1,19}) +(?:\d{1,3}%|-) +(?=/)"
 """Sizes in a line of ``df`` (blanks between them), and what is before the mount point. What may
 come in any number is followed by something else: the time it takes goes with the line's length."""
 
 
 def _df_line(line: str) -> Space | None:
     """Parse ``[SYSTEM] TYPE|SYSTEM SIZE USED FREE USE% MOUNT``; names may have blanks in them."""
-    if (sizes := _DF_SIZES.search(line)) is None:
+    if (sizes := re.search(_DF_SIZES, line)) is None:
         return None
     before = line[: sizes.start()].split()
     if not before:

@@ -8,12 +8,13 @@ them; C1 control characters do the same in one character; marks of the bidirecti
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import chain
 
 LINE_CHARS = 2000
 """As much of one line is shown; what a person looks for is rarely further on."""
 ALL_CHARS = 20_000
-_NEWLINE, _TAB = 0x0A, 0x09
+_OF_LINES = frozenset(b"\n\t")
 _BIDIRECTIONAL = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 _LINE_SEPARATORS = (0x2028, 0x2029)
 _STRAY_BYTES = range(0xDC80, 0xDD00)
@@ -26,23 +27,23 @@ def _visible(code: int) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
-_ONE_LINE = {
-    code: _visible(code)
-    for code in chain(
+@cache
+def _table(kept: frozenset[int] = frozenset()) -> dict[int, str]:
+    """Return how each character is shown that is not to reach a terminal, but for those kept."""
+    codes = chain(
         range(0x20), range(0x7F, 0xA0), _BIDIRECTIONAL, _LINE_SEPARATORS, range(0xD800, 0xE000)
     )
-}
-_LINES = {code: seen for code, seen in _ONE_LINE.items() if code not in {_NEWLINE, _TAB}}
+    return {code: _visible(code) for code in codes if code not in kept}
 
 
 def printable(text: str) -> str:
     """Return ``text`` as one line that a terminal shows, and does not obey."""
-    return text if text.isprintable() else text.translate(_ONE_LINE)
+    return text if text.isprintable() else text.translate(_table())
 
 
 def printable_lines(text: str) -> str:
     """Return text of several lines so, tabs as they are."""
-    return text if text.isprintable() else text.translate(_LINES)
+    return text if text.isprintable() else text.translate(_table(_OF_LINES))
 
 
 def message(text: str) -> str:
