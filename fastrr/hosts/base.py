@@ -222,7 +222,7 @@ def answer_of(completed: Completed, script: Script, what: str) -> bytes:
     body, status = answer
     if (lines := body.count(b"\n")) > line_bound(len(script.text)):
         raise CommandFailed(
-            f"{what}: the host answered {lines:,} lines, which it was not asked for"
+            f"{what}: the host answered {lines:,} lines, which is far more than it was asked for"
         )
     if status != 0:
         seen = Completed(status, body, completed.stderr)
