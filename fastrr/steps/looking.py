@@ -108,10 +108,9 @@ _ROUNDS = 100
 
 def _written(context: Context, facts: HostFacts) -> Iterator[str]:
     """Return the directories that a run writes to, as absolute paths."""
-    paths = [*facts.directories]
-    tmp = facts.places.get(facts.temporary_directory)
-    if context.plan.fresh or tmp is None or not tmp.is_shared:
-        paths.append(facts.temporary_directory)  # else the check has kept away from it
+    # The temporary directory, whatever is wanted: bash opens the file that it writes a
+    # here-document to once more, by its name there (redir.c).
+    paths = [*facts.directories, facts.temporary_directory]
     if context.plan.components and not context.settings.copy_only:
         paths += [facts.state_directory, facts.socket_directory]
     return (absolute(path, facts.home) for path in paths if path)
