@@ -34,7 +34,7 @@ from testbed.clients import (
 )
 from testbed.docker_bed import DockerHost
 from testbed.needs import lack, need
-from testbed.shells import NOBODY, eventually
+from testbed.shells import NOBODY, eventually, runs
 
 from fastrr.errors import CommandFailed, ConnectionLost
 from fastrr.hosts.base import Completed, Feed
@@ -903,7 +903,8 @@ def test_the_command_hands_the_password_to_no_process(run: Run) -> None:
 
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_is_interrupted_meanwhile(run: Run, by: signal.Signals) -> None:
-    run.with_ssh("cat /proc/$$/environ >{mark}; echo >>{mark}\nexec sleep 61.5\n")
+    sleep = f"sleep {60 + os.getpid()}.5"
+    run.with_ssh(f"cat /proc/$$/environ >{{mark}}; echo >>{{mark}}\nexec {sleep}\n")
     process = run.start()
     eventually(lambda: run.mark.exists() and run.mark.read_bytes().endswith(b"\n"), 30)
     (directory,) = run.temporary
@@ -916,6 +917,6 @@ def test_the_command_is_interrupted_meanwhile(run: Run, by: signal.Signals) -> N
     assert process.returncode == 130, output
     assert time.monotonic() - began < 30
     assert run.temporary == []
-    assert subprocess.run(["pgrep", "-f", "sleep 61[.]5"], check=False).returncode == 1
+    eventually(lambda: not runs(sleep))
     assert not run.host.exists("work/big")
     assert run.host.sh("find . -name '.fastrr*'") == ""

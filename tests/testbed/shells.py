@@ -7,6 +7,7 @@ shell under test. Nothing of the developer's own home, sessions or start-up file
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -215,6 +216,11 @@ def eventually(condition: Callable[[], object], seconds: float = 10) -> None:
         if time.monotonic() > end:
             raise TimeoutError(f"still not so after {seconds:g} s")
         time.sleep(0.01)
+
+
+def runs(command: str) -> bool:
+    """Whether a process of this machine has this in its command line (pgrep(1))."""
+    return subprocess.run(["pgrep", "-f", re.escape(command)], check=False).returncode == 0
 
 
 def executed(process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
