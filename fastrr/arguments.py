@@ -134,7 +134,8 @@ def _add_connecting(group: argparse._ArgumentGroup) -> None:
         "--host-keys", choices=HOST_KEYS,
         default=HOST_KEYS_DEFAULT,
         help="what to do about unknown host keys (default: what ssh's configuration says, "
-        "accept-new where it says ask); changed keys are refused unless off",
+        "accept-new where it says ask); changed keys are refused unless off, which "
+        "sends the password, too",
     )  # fmt: skip
     group.add_argument(
         "--connect-timeout", type=_seconds, default=20.0, metavar="SECONDS",

@@ -119,6 +119,7 @@ def draft(
             copies.append(copy)
     copies.extend(_into_fresh(plan, temporary, sources))
     problems.extend(_contradictions([*copies, *(copy for copy, _ in unsettled)]))
+    problems.extend(_temporary_problems(plan, facts))
     problems.extend(_directory_problems(plan, facts, copies))
     problems.extend(_space_problems(facts, copies))
     directories = _missing_directories(plan, facts, temporary)
@@ -201,6 +202,15 @@ def _in_the_way(target: FileTarget, kind: FileKind) -> str:
         f"{target.destination} is {what}, and {target.source} should become a file of that name: "
         "move it away or choose another destination"
     )
+
+
+def _temporary_problems(plan: HostPlan, facts: HostFacts) -> Iterator[str]:
+    if plan.fresh and facts.temporary_trouble is not None:
+        yield (
+            f"a temporary base_dir can't be made for {plan.fresh[0].component}: "
+            f"{facts.temporary_directory} {facts.temporary_trouble}; set TMPDIR for this account "
+            "there to a directory that can be written to, or base_dir in the config"
+        )
 
 
 def _directory_problems(plan: HostPlan, facts: HostFacts, copies: Sequence[Copy]) -> Iterator[str]:

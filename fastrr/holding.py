@@ -154,7 +154,10 @@ failed() {
     echo
 }
 anew() {
-    said=$(mkdir -m 700 -- "$2" 2>&1) || failed "$1" "$said"
+    said=$(mkdir -m 700 -- "$2" 2>&1) || {
+        failed "$1" "$said"
+        stop=yes
+    }
 }
 stop=
 first() {
@@ -183,6 +186,10 @@ held() {
     fi
 }
 """
+
+
+NOT_FOR_ALL = "umask o-w\n"
+"""Where an account's umask is 0, too, no directory is made that everybody may write to."""
 
 
 class Preparation(NamedTuple):
@@ -254,10 +261,10 @@ def prepare_script(preparation: Preparation) -> Script:
     base_dirs, firsts, wanted, holding, in_trees = (
         [(next(numbers), path) for path in paths] for paths in preparation.groups
     )
-    lines = [OWN, _CHECK_MADE]
+    lines = [NOT_FOR_ALL, OWN, _CHECK_MADE]
     lines += _calls("anew", base_dirs)
     lines += _calls("first", firsts)
-    lines += ['[ -z "$stop" ] || { echo stop; exit 0; }\n'] if firsts else []
+    lines += ['[ -z "$stop" ] || { echo stop; exit 0; }\n'] if base_dirs or firsts else []
     lines += _make_all(wanted)
     lines += _calls("made", wanted)
     for chunk in chunks(holding):

@@ -29,7 +29,7 @@ from enum import Enum
 from posixpath import basename, join
 from typing import NamedTuple
 
-from fastrr.holding import HOLDING_NAMES, Held, chunks, holding_directories
+from fastrr.holding import HOLDING_NAMES, NOT_FOR_ALL, Held, chunks, holding_directories
 from fastrr.model import Algorithm
 from fastrr.probe import HASHER
 from fastrr.shell import (
@@ -226,7 +226,7 @@ class _Finish(NamedTuple):
         for n, h in plain:
             *words, path = row(n, h)
             tables[h.algorithm].append(" ".join((*words, below(common, path))))
-        lines = [OWN, _FUNCTIONS]
+        lines = [NOT_FOR_ALL, OWN, _FUNCTIONS]
         lines += [f"mkdir -p -- {join_words(chunk)}\n" for chunk in chunks(missing)]
         lines += _spread_lines(held)
         for n, h in odd:

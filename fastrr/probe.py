@@ -131,6 +131,7 @@ look() {
 }
 echo "== state"
 look "$state"
+look "$tmp"
 seen=
 """
 
@@ -259,7 +260,7 @@ fi
 if [ "$shared" = w ]; then
     scratch=$(TMPDIR=$home mktemp -d) || exit 1
 else
-    scratch=$(mktemp -d) || exit 1
+    scratch=$(mktemp -d 2>/dev/null || TMPDIR=$home mktemp -d) || exit 1
 fi
 trap 'rm -rf "$scratch"' EXIT
 cat >"$scratch/wanted" {wanted}
@@ -369,6 +370,8 @@ class HostFacts(NamedTuple):
     kills_user_processes: bool = False
     """systemd-logind ends what a user left running at logout (logind.conf(5))."""
     temporary_directory: str = ""
+    temporary_trouble: str | None = None
+    """Why nothing can be made in it."""
     directories: Mapping[str, DirectoryFacts] = {}
     """By path as in the plan: directories, and parents of files."""
     space: Mapping[str, Space] = {}
@@ -661,6 +664,7 @@ def _facts(plan: HostPlan, sections: Mapping[str, list[str]]) -> HostFacts:
         screen_trouble=screen_trouble if "screen" in tools else None,
         kills_user_processes=values.get("loginctl") == "KillUserProcesses=yes",
         temporary_directory=values["tmp"],
+        temporary_trouble=_temporary_trouble(values["tmp"], sections["state"][1]),
         directories=directories,
         space=_space(sections, home, places, directories),
         socket_directory=sockets if (sockets := sections["screens"][0]).startswith("/") else "",
@@ -678,6 +682,15 @@ def _state_trouble(directory: str, line: str) -> str | None:
         return None
     what = "is no directory" if found.trouble == "file" else "may not be written to"
     return f"{found.ancestor} {what}"
+
+
+def _temporary_trouble(directory: str, line: str) -> str | None:
+    found = _directory(directory, line)
+    if found.ancestor != directory:
+        return "is not there"
+    if found.trouble is None:
+        return None
+    return "is no directory" if found.trouble == "file" else "may not be written to"
 
 
 def _directory(path: str, line: str) -> DirectoryFacts:

@@ -3,7 +3,9 @@
 Who may write to a directory may put something else in the place of what is in it. So a directory
 that everybody may write to is refused (it is *shared*), unless it is sticky, as /tmp is. There,
 what belongs to us or to root is safe; what belongs to others, be it a link, a directory or a file,
-is neither followed nor written to. That a group may write to a directory is its owner's decision.
+is neither followed nor written to. Where sharing is allowed, links of others are not followed, at
+least: they could lead to any file of ours. That a group may write to a directory is its owner's
+decision.
 
 A host is asked what is on each way (`WAYS`, and `places_script` for what only turns out then); the
 `Walker` goes there as the kernel would (path_resolution(7)), and has an objection or none.
@@ -204,6 +206,11 @@ class Walker:
             led_to = self._led_to[at] = self._step(led_to, basename(at))
         return led_to
 
+    def is_open(self, directory: str | None) -> bool:
+        """Whether everybody may write to a directory that was `go`ne to, sticky or allowed."""
+        place = self._places.get(directory or "")
+        return place is not None and bool(place.mode & _SHARED)
+
     def is_sticky(self, directory: str | None) -> bool:
         """Whether everybody may write to a directory that was `go`ne to, but not to all in it."""
         place = self._places.get(directory or "")
@@ -217,7 +224,10 @@ class Walker:
         path = join(directory, name)
         if (place := self._at(path)) is None:
             return None
-        if self.is_sticky(directory) and place.uid not in self._trusted:
+        # Where sharing is allowed, what others have made is the point of it; where their links
+        # lead to is not.
+        theirs = self.is_open(directory) if place.is_link else self.is_sticky(directory)
+        if theirs and place.uid not in self._trusted:
             self._object_to(path, place, directory)
             return None
         if place.is_link:

@@ -91,8 +91,8 @@ def _objections(context: Context, answer: probe.Answer) -> tuple[str, ...]:
     places: Places = facts.places
     for _ in range(_ROUNDS):
         walker = Walker(places, int(facts.uid), context.settings.allow_shared)
-        sticky = {path for path in _written(context, facts) if walker.is_sticky(walker.go(path))}
-        for path in _destinations(plan, answer, sticky):
+        open_ = {path for path in _written(context, facts) if walker.is_open(walker.go(path))}
+        for path in _destinations(plan, answer, open_):
             walker.go(path)
         if not (walker.unknown or walker.unread):
             return tuple(walker.objections)
@@ -116,14 +116,14 @@ def _written(context: Context, facts: HostFacts) -> Iterator[str]:
     return (absolute(path, facts.home) for path in paths if path)
 
 
-def _destinations(plan: HostPlan, answer: probe.Answer, sticky: Collection[str]) -> Iterator[str]:
-    """Return where files go that are links, or in ``sticky`` directories."""
+def _destinations(plan: HostPlan, answer: probe.Answer, open_: Collection[str]) -> Iterator[str]:
+    """Return where files go that are links, or in directories that everybody may write to."""
     home = answer.facts.home
     for target, there in zip(plan.files, answer.files, strict=True) if answer.files else ():
         if there.link_to is not None:
             yield absolute(target.destination, home)
-    for target in plan.files if sticky else ():
-        if parent(path := absolute(target.destination, home)) in sticky:
+    for target in plan.files if open_ else ():
+        if parent(path := absolute(target.destination, home)) in open_:
             yield path
 
 

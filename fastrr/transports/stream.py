@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from fastrr.errors import ConnectionLost
+from fastrr.holding import NOT_FOR_ALL
 from fastrr.hosts.answers import bound
 from fastrr.hosts.base import Completed, Feed, Host
 from fastrr.install import Parcel
@@ -78,7 +79,7 @@ class StreamTransport:
         ``limit_s`` is for what is left to do when all has been sent. The status is `NOT_MADE` where
         its directories could not be made; then nothing has happened.
         """
-        commands = [f"echo {parcel.script.begins} >&2"]
+        commands = [f"echo {parcel.script.begins} >&2", NOT_FOR_ALL.rstrip()]
         if parcel.makes:
             made = " ".join(parcel.makes)
             undo = f"rmdir {made} 2>/dev/null"  # those that are empty

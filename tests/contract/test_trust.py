@@ -83,7 +83,7 @@ def test_lists_count_where_there_is_no_ssh_program(
     client.configure(key, "Ciphers chacha20-poly1305@openssh.com")
     assert "Ciphers in ssh's configuration allows chacha20-poly1305" in client.refusal(ready.name)
     client.configure(key, "PubkeyAcceptedAlgorithms -ssh-ed25519")
-    assert "not allowed by PubkeyAcceptedAlgorithms" in client.refusal(ready.name)
+    assert "PubkeyAcceptedAlgorithms allows no ssh-ed25519" in client.refusal(ready.name)
 
 
 # What a password may be told by

@@ -70,13 +70,14 @@ T = TypeVar("T")
 class BoxHost(LocalHost):
     """The controller as a host, but with the home, the shell and the utilities of a box."""
 
-    def __init__(self, box: Box, *, nobody: bool = False) -> None:
+    def __init__(self, box: Box, *, nobody: bool = False, umask: str = "022") -> None:
         super().__init__(NAME)
         self._box = box
+        self._umask = umask
         self._nobody = nobody and os.getuid() == 0
 
     def _start(self, command: str) -> subprocess.Popen[bytes]:
-        return super()._start(f"umask 022; exec {join(self._words)} {quote(command)}")
+        return super()._start(f"umask {self._umask}; exec {join(self._words)} {quote(command)}")
 
     @property
     def _words(self) -> list[str]:
@@ -179,6 +180,8 @@ class Stand:
     on_event: Callable[[Event], object] = id
     nobody: bool = False
     """Steps are done as a user that permissions apply to, where the tests run as root."""
+    umask: str = "022"
+    """The account's on the host."""
     runs: int = 0
     new_token: Callable[[], str] = lambda: secrets.token_hex(6)
     """Makes the part of temporary names that nobody can foresee."""
@@ -242,7 +245,7 @@ class Stand:
         if self.nobody and os.getuid() == 0:
             for path in (self.box.root, *self.box.root.iterdir(), self.there):
                 os.chown(path, NOBODY, NOBODY)
-        host = BoxHost(self.box, nobody=self.nobody)
+        host = BoxHost(self.box, nobody=self.nobody, umask=self.umask)
         return Run(
             self,
             Context(

@@ -454,6 +454,7 @@ No Sockets found in /run/screen/S-me.
 
 == state
 good 9
+good 4
 == screens
 /run/screen/S-me
 == ways
@@ -574,6 +575,22 @@ def test_where_the_state_can_t_be_kept_is_told(line: bytes, trouble: str | None)
     plan, _ = plan_of({})
     facts = parse_answer(plan, HEAD.replace(b"good 9", line)).facts
     assert facts.state_trouble == trouble
+
+
+@pytest.mark.parametrize(
+    ("line", "trouble"),
+    [
+        (b"good 4", None),
+        (b"good 1", "is not there"),
+        (b"denied 1", "is not there"),
+        (b"file 4", "is no directory"),
+        (b"denied 4", "may not be written to"),
+    ],
+)
+def test_where_nothing_temporary_can_be_made_is_told(line: bytes, trouble: str | None) -> None:
+    plan, _ = plan_of({})
+    facts = parse_answer(plan, HEAD.replace(b"good 4", line)).facts
+    assert facts.temporary_trouble == trouble
 
 
 def test_the_version_of_xxhsum_is_asked_where_files_are_wanted(some_box: Box) -> None:

@@ -246,8 +246,9 @@ def _connect_once(
                 raise ConnectionFailed(failure) from dropped
             raise
         undo.callback(transport.close)
-        password = settings.password if trust.verify(transport, target) else None
-        credential = log_in(transport, target, password)
+        trusted = trust.verify(transport, target)
+        password = settings.password if trusted else None
+        credential = log_in(transport, target, password, trusted=trusted)
         # A host that waits while others are busy is dropped by firewalls that hear nothing of it.
         transport.set_keepalive(round(target.alive_interval_s or patience.SIGN_OF_LIFE_AFTER_S))
         undo.pop_all()

@@ -54,7 +54,13 @@ class Tried:
     accepted: Credential = field(default_factory=Credential)
 
 
-def log_in(transport: paramiko.Transport, target: SshTarget, password: str | None) -> Credential:
+def log_in(
+    transport: paramiko.Transport,
+    target: SshTarget,
+    password: str | None,
+    *,
+    trusted: bool = True,
+) -> Credential:
     """Authenticate on a connection whose host key has been verified; return what was accepted.
 
     :raises LoginRefused: with everything that was tried and what the host accepts.
@@ -65,7 +71,9 @@ def log_in(transport: paramiko.Transport, target: SshTarget, password: str | Non
             return tried.accepted
     except (paramiko.SSHException, OSError, EOFError) as error:
         tried.notes.append(f"the host ended the connection ({error})")
-    raise LoginRefused(_refusal(target, tried, password))
+    if not trusted:
+        tried.notes.append("no password (none is sent to a host whose key has changed)")
+    raise LoginRefused(_refusal(target, tried, wants_password=trusted and password is None))
 
 
 def _logged_in(
@@ -159,7 +167,7 @@ def _not_allowed(key: paramiko.PKey, target: SshTarget) -> str | None:
     certificate = getattr(key, "public_blob", None)
     kind: str = certificate.key_type if certificate else key.get_name()
     if not set(of_key(kind)) & set(target.algorithms.public_keys.names):
-        return f"{kind} is not allowed by {target.algorithms.public_keys.option}"
+        return f"{target.algorithms.public_keys.option} allows no {' or '.join(of_key(kind))}"
     inner = getattr(key, "inner_key", None) or key  # of an agent's key
     if isinstance(inner, paramiko.RSAKey) and inner.get_bits() < target.smallest_rsa_bits:
         return f"{inner.get_bits()} bits, RequiredRSASize is {target.smallest_rsa_bits}"
@@ -230,13 +238,19 @@ def _raise_unless_refused(transport: paramiko.Transport, error: Exception) -> No
         raise error
 
 
-def _refusal(target: SshTarget, tried: Tried, password: str | None) -> str:
+def _refusal(target: SshTarget, tried: Tried, *, wants_password: bool) -> str:
     what = ", ".join(tried.notes) or "nothing: there is no agent, no key and no password"
-    by_password, by_key = _by_password(target.methods), "publickey" in target.methods
+    by_key = "publickey" in target.methods
+    by_password = _by_password(target.methods)
+    if tried.allowed:
+        by_password = [method for method in by_password if method in tried.allowed]
     advice = [
         "add a key to ssh-agent or authorized_keys" if by_key else None,
+        "allow the key: set PubkeyAuthentication yes, and publickey among PreferredAuthentications"
+        if not by_key and "publickey" in tried.allowed
+        else None,
         "give a password with --ask-pass or FASTRR_PASS"
-        if password is None and by_password
+        if wants_password and by_password
         else None,
         "check the user with --user",
     ]

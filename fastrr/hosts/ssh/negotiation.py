@@ -147,7 +147,12 @@ def _advice(allowed: Allowed, possible: Collection[str], offered: list[str]) -> 
 
 
 def _recommended(allowed: Allowed, possible: Collection[str]) -> str:
-    return _named(name for name in DEFAULTS[allowed.option] if name in possible)
+    """Name what helps: no certificates, and nothing that an older ssh would not take as a name."""
+    return _named(
+        name
+        for name in DEFAULTS[allowed.option]
+        if name in possible and "-cert-" not in name and not name.startswith("mlkem")
+    )
 
 
 def _is_extension(name: str) -> bool:

@@ -60,8 +60,10 @@ def verify(transport: paramiko.Transport, target: SshTarget) -> bool:
         return True
     if on_file.keys:
         if target.host_keys is HostKeyPolicy.OFF:
-            logger.warning("%s: its host key has CHANGED to %s", target, fingerprint)
-            return target.host_keys_forced
+            sent = target.host_keys_forced
+            kept = "" if sent else "; no password is sent to it"
+            logger.warning("%s: its host key has CHANGED to %s%s", target, fingerprint, kept)
+            return sent
         raise LoginRefused(_changed(on_file, key, fingerprint, target))
     if on_file.authorities:
         _heed_authorities(on_file.authorities, fingerprint, target)

@@ -382,12 +382,29 @@ def test_an_empty_directory_of_our_name_is_ours_whoever_it_belongs_to(
 def test_what_arrived_is_verified_without_the_temporary_directory(stand: Stand) -> None:
     f = stand.wants("f", "new")
     stand.wants(".fastrr-control/g", "a directory's own name")
-    stand.box.environment["TMPDIR"] = str(stand.box.root / "shared")
-    (stand.box.root / "shared").mkdir()
-    (stand.box.root / "shared").chmod(0o777)
+    stand.box.environment["TMPDIR"] = str(stand.box.root / "none")
     assert stand.deploy() == (2, 0)
     assert f.read_text() == "new"
-    assert list((stand.box.root / "shared").iterdir()) == []
+    assert stand.deploy() == (0, 2)
+
+
+def test_no_directory_is_made_that_everybody_may_write_to(stand: Stand) -> None:
+    """Else the next run would refuse it."""
+    stand.umask = "000"
+    stand.wants("new/deep/f", "f")
+    stand.wants("new\nline/g", "g")
+    stand.plan = stand.plan._replace(directories=(str(stand.there / "empty/deep"),))
+    assert stand.deploy() == (2, 0)
+    stand.wants("in-stream/deep/h", "h")
+    assert stand.deploy() == (1, 2)
+    modes = {str(path.relative_to(stand.there)): mode(path) for path in directories(stand)}
+    assert len(modes) == 7
+    assert set(modes.values()) == {0o775}, modes
+    assert stand.deploy() == (0, 3)
+
+
+def directories(stand: Stand) -> list[Path]:
+    return [path for path in stand.there.rglob("*") if path.is_dir()]
 
 
 def test_where_cleaning_up_fails_it_is_told_what_is_left(stand: Stand) -> None:

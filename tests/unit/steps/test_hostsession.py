@@ -170,6 +170,43 @@ def test_a_temporary_directory_is_discarded_where_copying_has_failed(stand: Stan
     assert base_dirs(stand) == []
 
 
+@pytest.mark.parametrize("tmp", ["none", "file", "closed"])
+def test_where_no_temporary_directory_can_be_made_the_check_says_so(stand: Stand, tmp: str) -> None:
+    stand.nobody = True
+    fresh(stand)
+    directory = stand.box.root / tmp
+    stand.box.environment["TMPDIR"] = str(directory)
+    if tmp == "file":
+        directory.touch()
+    elif tmp == "closed":
+        directory.mkdir()
+    said = {
+        "none": "is not there",
+        "file": "is no directory",
+        "closed": "may not be written to",
+    }
+    run = stand.run()
+    if tmp == "closed":
+        directory.chmod(0o555)
+    (problem,) = run.check().problems
+    assert f"can't be made for {stand.plan.fresh[0].component}: {directory} {said[tmp]}" in problem
+
+
+def test_where_a_temporary_directory_could_not_be_made_nothing_is(stand: Stand) -> None:
+    """Its subdirectories would be made with all that is above them, for everybody to read."""
+    fresh(stand)
+    tmp = stand.box.root / "other"
+    tmp.mkdir()
+    stand.box.environment["TMPDIR"] = str(tmp)
+    run = stand.run()
+    assert run.check().problems == ()
+    run.decide()
+    tmp.rmdir()
+    (failure,) = run.copy().failures
+    assert "can't be made: mkdir" in failure
+    assert not tmp.exists()
+
+
 def test_each_run_has_a_temporary_directory_of_its_own(stand: Stand) -> None:
     fresh(stand)
     assert stand.deploy() == (1, 0)

@@ -73,6 +73,31 @@ def test_a_directory_everybody_may_write_to_is_refused(
     assert (shared / below).read_text() == "content"
 
 
+def test_where_sharing_is_allowed_links_of_others_are_not_followed(
+    stand: Stand, shared: Path
+) -> None:
+    """They could lead to any file of ours; what others have copied there is replaced."""
+    shared.chmod(0o777)
+    stand.set(allow_shared=(str(shared),))
+    valuable = stand.box.home / "valuable"
+    valuable.write_text("mine")
+    (shared / "directory").symlink_to(stand.box.home)
+    for name, to in (("f", "f"), ("valuable", "directory/valuable")):
+        stand.wants(name, "content", to=str(shared / to))
+    (shared / "f").symlink_to(valuable)
+    for path in (shared / "f", shared / "directory"):
+        give(path)
+    said = problems(stand)
+    assert f"the link {shared / 'f'} belongs to" in said
+    assert f"the link {shared / 'directory'} belongs to" in said
+    for path in (shared / "f", shared / "directory"):
+        path.unlink()
+    (shared / "f").write_text("an earlier one, of a colleague")
+    give(shared / "f")
+    assert stand.deploy() == (2, 0)
+    assert valuable.read_text() == "mine"
+
+
 def test_it_is_refused_though_all_is_as_it_was(stand: Stand, shared: Path) -> None:
     """The short way of looking looks at this, too."""
     give(shared, NOBODY)
