@@ -91,7 +91,9 @@ def _objections(context: Context, answer: probe.Answer) -> tuple[str, ...]:
     places: Places = facts.places
     for _ in range(_ROUNDS):
         walker = Walker(places, int(facts.uid), context.settings.allow_shared)
-        open_ = {path for path in _written(context, facts) if walker.is_open(walker.go(path))}
+        open_ = {path for path in _targets(facts) if walker.is_open(walker.go(path))}
+        for path in _written_besides(context, facts):
+            walker.go(path)
         for path in _destinations(plan, answer, open_):
             walker.go(path)
         if not (walker.unknown or walker.unread):
@@ -106,11 +108,16 @@ _ROUNDS = 100
 """Of questions: each is about all that is known to be needed, and links are followed at once."""
 
 
-def _written(context: Context, facts: HostFacts) -> Iterator[str]:
-    """Return the directories that a run writes to, as absolute paths."""
+def _targets(facts: HostFacts) -> Iterator[str]:
+    """Return the directories that files go to, as absolute paths."""
+    return (absolute(path, facts.home) for path in facts.directories)
+
+
+def _written_besides(context: Context, facts: HostFacts) -> Iterator[str]:
+    """Return the other directories that a run writes to."""
     # The temporary directory, whatever is wanted: bash opens the file that it writes a
     # here-document to once more, by its name there (redir.c).
-    paths = [*facts.directories, facts.temporary_directory]
+    paths = [facts.temporary_directory]
     if context.plan.components and not context.settings.copy_only:
         paths += [facts.state_directory, facts.socket_directory]
     return (absolute(path, facts.home) for path in paths if path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -79,6 +80,7 @@ def hostile_host(directory: Path, key: Path) -> Iterator[HostileHost]:
         # A session removes its socket when it has ended, a moment after it was told to.
         stack.callback(eventually, lambda: not os.listdir(screens))
         stack.callback(_end_sessions, environment)
+        stack.callback(_end_answers, responder)
         server = stack.enter_context(sshd(directory / "sshd", *options))
         server.authorize(key)
         config = directory / "ssh_config"
@@ -86,6 +88,14 @@ def hostile_host(directory: Path, key: Path) -> Iterator[HostileHost]:
         host = HostileHost(server, directory, config, directory / "sshd" / "home")
         host.lies("say(truth(asked()))\n")
         yield host
+
+
+def _end_answers(responder: Path) -> None:
+    """End what still answers to nobody: who reads slowly has much to read yet."""
+    found = subprocess.run(["pgrep", "-f", str(responder)], stdout=subprocess.PIPE, check=False)
+    for pid in map(int, found.stdout.split()):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _end_sessions(environment: dict[str, str]) -> None:
