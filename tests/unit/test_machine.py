@@ -53,13 +53,13 @@ def test_what_is_not_known_is_left_out(box: Box) -> None:
 ODD = ("two words", "it's", "50%", "%s", "$HOME", "`id`", 'quo"te', "back\\slash", "\\047", "!!")
 
 
-@pytest.mark.parametrize("name", [*ODD, "ünï 🚀", "new\nline", "-n", "~", "*"])
-def test_the_mark_may_be_called_anything(box: Box, name: str) -> None:
-    mark = box.home / name
+def test_the_mark_may_be_called_anything(box: Box) -> None:
     machine = seen(box)
-    assert prove(box, machine, str(mark)).returncode == ANOTHER
-    mark.mkdir()
-    assert prove(box, machine, str(mark)).stdout == b"here\n"
+    for name in (*ODD, "ünï 🚀", "new\nline", "-n", "~", "*"):
+        mark = box.home / name
+        assert prove(box, machine, str(mark)).returncode == ANOTHER, name
+        mark.mkdir()
+        assert prove(box, machine, str(mark)).stdout == b"here\n", name
 
 
 def test_where_a_container_was_restarted_the_mark_decides(box: Box) -> None:
