@@ -163,10 +163,7 @@ stop=
 first() {
     # Before anything is made in it: in a directory like /tmp somebody else may have been quicker.
     [ -k "${2%/*}/" ] || return 0
-    said=$(mkdir -- "$2" 2>&1) || own "$2" || {
-        if [ -e "$2" ] || [ -L "$2" ]; then
-            said="somebody else has made it: $(ls -ld -- "$2" 2>&1)"
-        fi
+    make_own "$2" || {
         failed "$1" "$said"
         stop=yes
     }

@@ -95,10 +95,7 @@ refill() {
 }
 settle() {
     # The directory of a tree, where the tree could not become it.
-    said=$(mkdir -- "$1" 2>&1) || own "$1" || {
-        if [ -e "$1" ] || [ -L "$1" ]; then
-            said="somebody else has made it: $(ls -ld -- "$1" 2>&1)"
-        fi
+    make_own "$1" || {
         printf '%s\n' "$said" >&2
         return 1
     }
@@ -281,7 +278,7 @@ def finish_script(
     if finish.tables:
         # In a directory that nobody else gets at, and that is removed in the end.
         control = join(held[0].holding, CONTROL)
-        while any(h.path == control or h.path.startswith(f"{control}/") for h in held):
+        while _is_taken(control, held):
             control += "_"
         lines.append(f'scratch={quote(control)}\nmkdir -m 700 -- "$scratch" || exit 1\n')
     for by, table in finish.tables.items():
@@ -290,6 +287,11 @@ def finish_script(
         lines.append(f"cat >{file} {here_document(table)}")
         lines.append(f"cut -d ' ' -f 4- {file} | tr '\\n' '\\0' >{names}\n")
     return script("".join((*lines, finish.text, "true\n")))
+
+
+def _is_taken(path: str, held: Sequence[Held]) -> bool:
+    """Whether something that is copied goes there, or below it."""
+    return any(h.path == path or h.path.startswith(f"{path}/") for h in held)
 
 
 class Parcel(NamedTuple):
@@ -329,7 +331,7 @@ def parcel(
     control = join(holding[0], CONTROL)
     if not (is_plain(control) and is_plain(directory) and directory.startswith("/")):
         return None
-    if any(h.path == control or h.path.startswith(f"{control}/") for h in held):
+    if _is_taken(control, held):
         return None
     makes = () if holding_exists else tuple(holding)
     if not all(map(is_plain, makes)) or sum(map(len, makes)) > LONGEST_COMMAND_BYTES:

@@ -678,19 +678,17 @@ _VERSION_CHARS = 200
 
 def _state_trouble(directory: str, line: str) -> str | None:
     found = _directory(directory, line)
-    if found.trouble is None:
-        return None
-    what = "is no directory" if found.trouble == "file" else "may not be written to"
-    return f"{found.ancestor} {what}"
+    return None if found.trouble is None else f"{found.ancestor} {_TROUBLES[found.trouble]}"
 
 
 def _temporary_trouble(directory: str, line: str) -> str | None:
     found = _directory(directory, line)
     if found.ancestor != directory:
         return "is not there"
-    if found.trouble is None:
-        return None
-    return "is no directory" if found.trouble == "file" else "may not be written to"
+    return None if found.trouble is None else _TROUBLES[found.trouble]
+
+
+_TROUBLES = {"file": "is no directory", "denied": "may not be written to"}
 
 
 def _directory(path: str, line: str) -> DirectoryFacts:

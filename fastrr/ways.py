@@ -22,6 +22,15 @@ from fastrr.shell import Script, fits_a_line, parent, quote, script, to_text
 from fastrr.shell import join as join_words
 
 OWN = r"""
+make_own() {
+    # Make a directory, or find it made by us or root; else say in $said what is the matter.
+    said=$(mkdir -- "$1" 2>&1) || own "$1" || {
+        if [ -e "$1" ] || [ -L "$1" ]; then
+            said="somebody else has made it: $(ls -ld -- "$1" 2>&1)"
+        fi
+        return 1
+    }
+}
 own() {
     # What is at an absolute path is ours or root's, or in no sticky directory.
     [ -k "${1%/*}/" ] || return 0
@@ -30,7 +39,7 @@ own() {
     [ "${3:-}" = 0 ] || [ "${3:-}" = "$(id -u)" ]
 }
 """
-"""A shell function for the moment after the check: it costs no process where nothing is amiss."""
+"""Shell functions for the moment after the check; `own` costs no process where nothing is amiss."""
 
 WAYS = r"""
 ways=

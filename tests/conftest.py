@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from testbed import Bed, TestHost, open_bed, prepare
 from testbed.bed import REPOSITORY, Result
+from testbed.shells import runs
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -137,14 +138,9 @@ def _controller(tmp_path: Path, bed: Bed | None) -> Iterator[Controller]:
         subprocess.run(["screen", "-S", session, "-X", "quit"], env=environment, check=False)
     # Launchers write down how their programs ended, in the home that is to be removed.
     deadline = time.monotonic() + 10
-    while _runs_below(short) and time.monotonic() < deadline:
+    while runs(f"{short}/") and time.monotonic() < deadline:
         time.sleep(0.02)
     shutil.rmtree(short, ignore_errors=True)
-
-
-def _runs_below(directory: Path) -> bool:
-    found = subprocess.run(["pgrep", "-f", f"{directory}/"], capture_output=True, check=False)
-    return found.returncode == 0
 
 
 @pytest.fixture
