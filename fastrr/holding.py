@@ -321,9 +321,14 @@ def discard_script(holding: Sequence[str]) -> Script:
     What was receiving may live on for a moment, and make anew what has just been removed: it is
     over when nothing has come back for a while.
     """
-    lines = ["remove() {\n    found=\n"]
-    lines.extend(f"    [ ! -e {quote(directory)} ] || found=yes\n" for directory in holding)
-    lines.extend(f"    rm -rf -- {join_words(chunk)} 2>/dev/null\n" for chunk in chunks(holding))
+    lines = [OWN, "remove() {\n    found=\n"]
+    for chunk in chunks(holding):
+        lines.append("    set --\n")
+        # It may not be known whether they are ours.
+        lines.extend(
+            f'    [ -e {quote(d)} ] && own {quote(d)} && set -- "$@" {quote(d)}\n' for d in chunk
+        )
+        lines.append('    [ "$#" = 0 ] || { rm -rf -- "$@" 2>/dev/null; found=yes; }\n')
     lines.append(_REMOVE_UNTIL_GONE)
     return script("".join(lines))
 

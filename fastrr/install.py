@@ -115,9 +115,9 @@ now() {
 remove_stale() {
     # What runs left that were killed: a process is spent only if there is something.
     for path in "$1"/{stale_names}; do
-        # Nobody else's: what is in it may change while it is being removed.
-        [ -d "$path" ] && [ ! -L "$path" ] && [ -O "$path" ] &&
-            find "$path" -prune -mmin +{stale} -exec rm -rf -- {} \;
+        # Nobody else's, seen by one look: what is in it may change while it is being removed.
+        [ -d "$path" ] &&
+            find "$path" -prune -type d -user "$(id -u)" -mmin +{stale} -exec rm -rf -- {} \;
     done 2>/dev/null
 }
 now

@@ -251,17 +251,18 @@ if ! command -v mktemp >/dev/null; then
     # That it is missing is told by the list of tools, if the answer has all its parts.
     printf '%s\n' "== files" "== followed"
 else
-# Nobody else may exchange what is in it, which the check is yet to find out: see `fastrr.ways`.
-if [ -k "$tmp" ]; then
-    shared=
-else
-    shared=$(ls -ldL -- "$tmp" | cut -c 9)
-fi
-if [ "$shared" = w ]; then
-    scratch=$(TMPDIR=$home mktemp -d) || exit 1
-else
-    scratch=$(mktemp -d 2>/dev/null || TMPDIR=$home mktemp -d) || exit 1
-fi
+# Nobody else may exchange what is in it, which the check is yet to find out (see `fastrr.ways`):
+# neither who may write there nor, be it sticky, who owns it.
+private=$home
+set -- $(ls -ldn -- "${tmp%/}" 2>/dev/null)
+case ${1-} in
+d???????[!w]* | d????????[tT]*)
+    if [ "$3" = 0 ] || [ "$3" = "$uid" ]; then
+        private=$tmp
+    fi
+    ;;
+esac
+scratch=$(TMPDIR=$private mktemp -d 2>/dev/null || TMPDIR=$home mktemp -d) || exit 1
 trap 'rm -rf "$scratch"' EXIT
 cat >"$scratch/wanted" {wanted}
 : >"$scratch/links"

@@ -32,14 +32,14 @@ make_own() {
     }
 }
 own() {
-    # What is at an absolute path is ours or root's, or in no sticky directory.
+    # What is at an absolute path is ours or root's, or in no sticky directory. By one lstat(2):
+    # between two looks, as by -O and -L, others can exchange what is theirs.
     [ -k "${1%/*}/" ] || return 0
-    [ -O "$1" ] && [ ! -L "$1" ] && return
     set -- $(LC_ALL=C ls -ldn -- "$1" 2>/dev/null)
     [ "${3:-}" = 0 ] || [ "${3:-}" = "$(id -u)" ]
 }
 """
-"""Shell functions for the moment after the check; `own` costs no process where nothing is amiss."""
+"""Shell functions for the moment after the check; they cost processes in sticky directories."""
 
 WAYS = r"""
 ways=

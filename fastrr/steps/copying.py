@@ -162,7 +162,8 @@ class _Job:
                 context.host, self._items, self._meter.add, parcel, self._limit_s
             )
         self._meter.flush()
-        if completed.status == NOT_MADE and parcel.makes and not completed.stdout:
+        # Login files may have printed something; the parcel's script has not.
+        if completed.status == NOT_MADE and parcel.script.body_of(completed.stdout) is None:
             raise _NotMade
         if not completed.stdout and completed.stderr.strip():
             raise CommandFailed(f"the files can't be unpacked: {completed.last_words()}")

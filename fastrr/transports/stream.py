@@ -79,7 +79,8 @@ class StreamTransport:
         ``limit_s`` is for what is left to do when all has been sent. The status is `NOT_MADE` where
         its directories could not be made; then nothing has happened.
         """
-        commands = [f"echo {parcel.script.begins} >&2", NOT_FOR_ALL.rstrip()]
+        # Where nobody listens any more, what has arrived is to be put in place or removed.
+        commands = ['trap "" PIPE', f"echo {parcel.script.begins} >&2", NOT_FOR_ALL.rstrip()]
         if parcel.makes:
             made = " ".join(parcel.makes)
             undo = f"rmdir {made} 2>/dev/null"  # those that are empty

@@ -70,14 +70,18 @@ T = TypeVar("T")
 class BoxHost(LocalHost):
     """The controller as a host, but with the home, the shell and the utilities of a box."""
 
-    def __init__(self, box: Box, *, nobody: bool = False, umask: str = "022") -> None:
+    def __init__(
+        self, box: Box, *, nobody: bool = False, umask: str = "022", noise: str = ""
+    ) -> None:
         super().__init__(NAME)
         self._box = box
         self._umask = umask
+        self._noise = noise
         self._nobody = nobody and os.getuid() == 0
 
     def _start(self, command: str) -> subprocess.Popen[bytes]:
-        return super()._start(f"umask {self._umask}; exec {join(self._words)} {quote(command)}")
+        login = f"printf %s {quote(self._noise)}; umask {self._umask}"
+        return super()._start(f"{login}; exec {join(self._words)} {quote(command)}")
 
     @property
     def _words(self) -> list[str]:
@@ -182,6 +186,8 @@ class Stand:
     """Steps are done as a user that permissions apply to, where the tests run as root."""
     umask: str = "022"
     """The account's on the host."""
+    noise: str = ""
+    """What its login files print there."""
     runs: int = 0
     new_token: Callable[[], str] = lambda: secrets.token_hex(6)
     """Makes the part of temporary names that nobody can foresee."""
@@ -245,7 +251,7 @@ class Stand:
         if self.nobody and os.getuid() == 0:
             for path in (self.box.root, *self.box.root.iterdir(), self.there):
                 os.chown(path, NOBODY, NOBODY)
-        host = BoxHost(self.box, nobody=self.nobody, umask=self.umask)
+        host = BoxHost(self.box, nobody=self.nobody, umask=self.umask, noise=self.noise)
         return Run(
             self,
             Context(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from testbed.needs import lack
 from testbed.shells import NOBODY, Box
 
 from fastrr.shell import script
@@ -156,6 +159,38 @@ def test_a_host_is_asked_about_places_of_any_name(box: Box) -> None:
     assert [place.target for path in paths if (place := found[path])] == [
         f"to {name}" for name in NAMES
     ]
+
+
+def test_what_is_exchanged_meanwhile_is_never_ours(box: Box) -> None:
+    """By a link to a directory of ours, and a directory of theirs: renameat2(2)."""
+    if os.getuid() != 0:
+        lack("what belongs to others can't be made")
+    shared = box.home / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    link, directory = shared / "name", shared / "other"
+    link.symlink_to(box.home)
+    directory.mkdir()
+    for path in (link, directory):
+        os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+    over = threading.Event()
+    exchanger = threading.Thread(target=exchange_until, args=(over, link, directory))
+    exchanger.start()
+    asks = f"n=0; while [ $n -lt 300 ]; do n=$((n + 1)); own {link} && echo yes; done; true\n"
+    try:
+        assert box.ask(script(f"{OWN}{asks}")) == b""
+    finally:
+        over.set()
+        exchanger.join()
+
+
+def exchange_until(over: threading.Event, one: Path, other: Path) -> None:
+    """Swap two names, again and again; each is always there."""
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    while not over.is_set():
+        assert renameat2(here, bytes(one), here, bytes(other), exchange) == 0
+        time.sleep(0.0001)
 
 
 def test_what_is_ours_is_told_when_it_comes_to_it(box: Box) -> None:

@@ -16,6 +16,7 @@ from testbed.stand import Run, Stand, alter, mode
 
 from fastrr.errors import CommandFailed, ConnectionLost, HostError, Interrupted
 from fastrr.events import Sent
+from fastrr.holding import discard_script
 from fastrr.requests import CopyReport
 from fastrr.steps import copying
 from fastrr.transports import choice
@@ -361,6 +362,38 @@ def test_who_takes_every_name_is_told_by_name(stand: Stand, *, prepared: bool) -
     assert pwd.getpwuid(NOBODY).pw_name in failure
     assert not f.exists()
     assert sorted(stand.box.root.rglob(".fastrr-*")) == sorted(taken)
+
+
+def test_a_login_file_that_prints_does_not_hide_that_a_name_is_taken(stand: Stand) -> None:
+    if os.getuid() != 0:
+        lack("nobody's directories can't be made")
+    f = stand.wants("f", "new")
+    stand.there.chmod(0o1777)
+    stand.noise = "welcome"
+    _, first, *_ = names(stand, "base", "one", "two", "three")
+    first.mkdir()
+    (first / "theirs").touch()
+    os.chown(first, NOBODY, NOBODY)
+    assert decided(stand).copy() == CopyReport(1, 3)
+    assert f.read_text() == "new"
+    assert (first / "theirs").exists()
+
+
+def test_what_is_somebody_else_s_is_not_discarded(stand: Stand) -> None:
+    """Where a copy fails it may not be known who has made the directory."""
+    if os.getuid() != 0:
+        lack("nobody's directories can't be made")
+    shared = stand.box.root / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    for name, owner in (("ours", 0), ("theirs", NOBODY)):
+        (shared / name).mkdir()
+        (shared / name / "f").touch()
+        os.chown(shared / name, owner, owner)
+    began = time.monotonic()
+    stand.box.ask(discard_script([str(shared / name) for name in ("ours", "theirs")]))
+    assert time.monotonic() - began < 2
+    assert [path.name for path in shared.rglob("*")] == ["theirs", "f"]
 
 
 @BOTH_WAYS

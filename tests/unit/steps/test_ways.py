@@ -218,6 +218,19 @@ def test_a_temporary_directory_that_is_open_to_all_is_refused(stand: Stand, shar
     assert stand.deploy() == (1, 0)
 
 
+def test_the_check_works_in_no_temporary_directory_of_somebody_else_s(
+    stand: Stand, shared: Path
+) -> None:
+    """Who owns a sticky directory may exchange what is in it."""
+    stand.box.environment["TMPDIR"] = str(shared)
+    stand.wants("f", "content")
+    run = stand.run()
+    give(shared)
+    before = shared.stat().st_mtime_ns
+    assert run.check().problems == ()
+    assert shared.stat().st_mtime_ns == before
+
+
 def test_a_temporary_directory_by_a_link_is_judged(stand: Stand, shared: Path) -> None:
     """All permissions are set on a link, and mean nothing (symlink(7))."""
     link = stand.box.home / "tmp"
