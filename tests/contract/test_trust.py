@@ -19,6 +19,7 @@ from testbed.trust import CONNECTS, RHEL, ROWS, Bench, Row, open_bench
 
 from fastrr.errors import LoginRefused
 from fastrr.hosts.ssh import negotiation, revoked
+from fastrr.hosts.ssh.certificates import Shown
 from fastrr.hosts.ssh.connection import connect
 from fastrr.hosts.ssh.credentials import log_in
 from fastrr.hosts.ssh.target import SshTarget
@@ -192,7 +193,7 @@ def revoked_as(tmp_path: Path, content: str | bytes) -> str | None:
     path = tmp_path / "revoked"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     try:
-        revoked.refuse([str(path)], ED25519, KEY, "the one")
+        revoked.refuse([str(path)], Shown(KEY), "the one")
     except LoginRefused as error:
         return str(error)
     return None
@@ -256,7 +257,7 @@ def test_all_files_count(tmp_path: Path) -> None:
     (tmp_path / "one").write_text(OTHER_LINE)
     (tmp_path / "two").write_text(LINE)
     with pytest.raises(LoginRefused, match=f"{tmp_path}/two"):
-        revoked.refuse([f"{tmp_path}/one", f"{tmp_path}/two"], ED25519, KEY, "the one")
+        revoked.refuse([f"{tmp_path}/one", f"{tmp_path}/two"], Shown(KEY), "the one")
 
 
 # What a host may say

@@ -138,6 +138,30 @@ ROWS = (
         known_hosts=(CERTIFIED,), says="@cert-authority"),
     Row("@cert-authority, a certificate, plain key on file", (), CONNECTS, server="certified",
         known_hosts=(CERTIFIED, "{alias} {host_certified}")),
+    # Certificates, and those who sign them: the host's own key is on file
+    *(
+        Row(f"{title}, a certificate, plain key on file", lines, outcome, server="certified",
+            known_hosts=("{alias} {host_certified}", *more), says=says)
+        for title, lines, more, outcome, says in (
+            ("RevokedHostKeys: a list with who signed",
+             ("RevokedHostKeys {dir}/list_of_authority",), (), REFUSES, "RevokedHostKeys"),
+            ("RevokedHostKeys: a KRL with who signed", ("RevokedHostKeys {dir}/krl_of_authority",),
+             (), REFUSES, "RevokedHostKeys"),
+            ("RevokedHostKeys: a KRL with the certificate",
+             ("RevokedHostKeys {dir}/krl_of_certificate",), (), REFUSES, "RevokedHostKeys"),
+            ("RevokedHostKeys: the KRL, certificates not wanted",
+             ("RevokedHostKeys {dir}/krl_of_certificate", "HostKeyAlgorithms ssh-ed25519"), (),
+             CONNECTS, ""),
+            ("RevokedHostKeys: a KRL of others", ("RevokedHostKeys {dir}/krl_of_others",), (),
+             CONNECTS, ""),
+            ("@revoked: who signed", (), ("@revoked * {authority}",), REFUSES, "@revoked"),
+            ("@revoked: who signed, nothing but certificates",
+             ("HostKeyAlgorithms ssh-ed25519-cert-v01@openssh.com",), ("@revoked * {authority}",),
+             REFUSES, "@revoked"),
+            ("nothing but certificates", ("HostKeyAlgorithms ssh-ed25519-cert-v01@openssh.com",),
+             (), CONNECTS, ""),
+        )
+    ),
     Row("KnownHostsCommand", ("KnownHostsCommand /bin/echo {alias} {host_ed25519}",), CONNECTS,
         REFUSES, known_hosts=(), says="KnownHostsCommand"),
     # Algorithms
@@ -180,6 +204,8 @@ ROWS = (
     ),
     Row("HostKeyAlgorithms: another key first", ("HostKeyAlgorithms rsa-sha2-512,ssh-ed25519",),
         REFUSES, says="HostKeyAlgorithms"),
+    Row("HostKeyAlgorithms -: without that of the key on file",
+        ("HostKeyAlgorithms -ssh-ed25519*",), REFUSES, says="HostKeyAlgorithms in ssh's"),
     Row("HostKeyAlgorithms +: the key on file first", ("HostKeyAlgorithms +ssh-rsa",), CONNECTS,
         known_hosts=(OWN_RSA,)),
     Row("HostKeyAlgorithms not set: the key on file first", (), CONNECTS, known_hosts=(OWN_RSA,)),
@@ -265,7 +291,13 @@ class Bench:
         own, other = server.host_key.with_suffix(".pub"), self.directory / "other.pub"
         for name, key in (("list", own), ("list_of_others", other)):
             (self.directory / name).write_text(f"# stolen\n\n  {key.read_text()}")
-        for name, key in (("krl", own), ("krl_of_others", other)):
+        authority = self.directory / "authority.pub"
+        certificate = self.directory / "host_certified-cert.pub"
+        (self.directory / "list_of_authority").write_text(authority.read_text())
+        for name, key in (
+            *(("krl", own), ("krl_of_others", other)),
+            *(("krl_of_authority", authority), ("krl_of_certificate", certificate)),
+        ):
             command = ["ssh-keygen", "-q", "-k", "-f", str(self.directory / name), str(key)]
             subprocess.run(command, check=True)
         (self.directory / "broken").write_text("what is this\n")

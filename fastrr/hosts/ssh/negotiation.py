@@ -10,6 +10,7 @@ import paramiko
 
 from fastrr.errors import ConnectionFailed
 from fastrr.hosts.ssh.algorithms import DEFAULTS, Allowed, fast_first, of_key
+from fastrr.hosts.ssh.certificates import SUFFIX, plain
 from fastrr.hosts.ssh.target import SshTarget
 
 _LACKS = {
@@ -93,12 +94,9 @@ class Transport(paramiko.Transport):
     def _host_keys(self, allowed: Allowed, key_types_on_file: Iterable[str]) -> list[str]:
         names = _common(allowed, self._key_info)  # type: ignore[attr-defined]
         known = [name for key_type in key_types_on_file for name in of_key(key_type)]
-        # The key in a certificate is what we look at, so certificates come last.
-        plain = [name for name in names if "-cert-" not in name]
-        certificates = [name for name in names if "-cert-" in name]
         if not allowed.ordered:
-            plain.sort(key=lambda name: name not in known)
-        return plain + certificates
+            names.sort(key=lambda name: plain(name) not in known)
+        return names
 
     def explanation(self, error: Exception, target: SshTarget) -> str:
         """Return what kept us from agreeing, and the option it depends on where there is one."""
@@ -151,7 +149,7 @@ def _recommended(allowed: Allowed, possible: Collection[str]) -> str:
     return _named(
         name
         for name in DEFAULTS[allowed.option]
-        if name in possible and "-cert-" not in name and not name.startswith("mlkem")
+        if name in possible and not name.endswith(SUFFIX) and not name.startswith("mlkem")
     )
 
 

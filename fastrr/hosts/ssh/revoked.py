@@ -13,9 +13,10 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from fastrr.errors import LoginRefused
+from fastrr.hosts.ssh.certificates import Shown, kind_of
 
 KRL_MAGIC = b"SSHKRL\n\0"
 """PROTOCOL.krl of OpenSSH."""
@@ -23,10 +24,12 @@ KRL_MAGIC = b"SSHKRL\n\0"
 KEYGEN_TIMEOUT_S = 30.0
 
 
-def refuse(files: Iterable[str], key_type: str, key: bytes, fingerprint: str) -> None:
-    """Refuse a host whose key (wire format, RFC 4253 section 6.6) is in one of ``files``.
+def refuse(files: Iterable[str], shown: Shown, fingerprint: str) -> None:
+    """Refuse a host whose key, certificate or authority is in one of ``files``.
 
-    :raises LoginRefused: for a revoked key, and where that can't be found out.
+    ``fingerprint``: of its key, for messages.
+
+    :raises LoginRefused: for what is revoked, and where that can't be found out.
     """
     for path in files:
         try:
@@ -35,13 +38,16 @@ def refuse(files: Iterable[str], key_type: str, key: bytes, fingerprint: str) ->
         except OSError as error:
             raise _unknown(path, f"it can't be read ({error.strerror or error})") from error
         if content.startswith(KRL_MAGIC):
-            revoked = _in_krl(path, key_type, key)
+            # Of a certificate, ssh-keygen looks at the key and at who has signed it, too.
+            revoked = _in_krl(path, shown.certificate or shown.key)
         else:
-            revoked = _in_list(path, content, key)
+            revoked = _in_list(path, content, (shown.key, shown.authority))
         if revoked:
+            what = "it, its certificate, or who has signed that" if shown.certificate else "it"
             raise LoginRefused(
-                f"the host key {fingerprint} is revoked: it is in {path}, which RevokedHostKeys in "
-                "ssh's configuration names; give the host a new key"
+                f"the host key {fingerprint} is revoked: {what} is in {path}, which "
+                "RevokedHostKeys in ssh's configuration names; give the host a new key"
+                f"{' and certificate' if shown.certificate else ''}"
             )
 
 
@@ -52,7 +58,7 @@ def _unknown(path: str, reason: str) -> LoginRefused:
     )
 
 
-def _in_list(path: str, content: bytes, key: bytes) -> bool:
+def _in_list(path: str, content: bytes, keys: Collection[bytes]) -> bool:
     found = False
     for number, line in enumerate(content.split(b"\n"), 1):
         fields = line.split()
@@ -63,7 +69,7 @@ def _in_list(path: str, content: bytes, key: bytes) -> bool:
             raise _unknown(path, f"line {number} is not a public key (type and Base64)")
         if b"-cert-v01@" in fields[0]:
             raise _unknown(path, f"line {number} is a certificate: put the key itself there")
-        found |= listed == key
+        found |= listed in keys
     return found
 
 
@@ -78,12 +84,12 @@ def _public_key(fields: list[bytes]) -> bytes | None:
     return blob if blob.startswith(kind) else None
 
 
-def _in_krl(path: str, key_type: str, key: bytes) -> bool:
+def _in_krl(path: str, key: bytes) -> bool:
     if (keygen := shutil.which("ssh-keygen")) is None:
         raise _unknown(path, "it is a KRL, and there is no ssh-keygen on this machine to ask")
     try:
         with tempfile.NamedTemporaryFile("w", prefix="fastrr-", suffix=".pub") as file:
-            file.write(f"{key_type} {base64.b64encode(key).decode()}\n")
+            file.write(f"{kind_of(key)} {base64.b64encode(key).decode()}\n")
             file.flush()
             completed = subprocess.run(
                 [keygen, "-Q", "-f", path, file.name],

@@ -13,8 +13,10 @@ import paramiko
 from fastrr.errors import LoginRefused
 from fastrr.hosts.ssh import known_hosts, revoked
 from fastrr.hosts.ssh.algorithms import of_key
+from fastrr.hosts.ssh.certificates import Shown
 from fastrr.hosts.ssh.target import SshTarget
 from fastrr.model import HostKeyPolicy
+from fastrr.shell import quote
 
 logger = logging.getLogger(__name__)
 
@@ -51,11 +53,20 @@ def verify(transport: paramiko.Transport, target: SshTarget) -> bool:
     key = transport.get_remote_server_key()
     blob, fingerprint = key.asbytes(), f"{key.get_name()} {key.fingerprint}"
     _refuse_short(key, fingerprint, target)
+    try:
+        shown = Shown.of(key)
+    except ValueError as error:
+        raise LoginRefused(f"the host key {fingerprint} can't be trusted: {error}") from error
     # Whatever the policy is, as in ssh.
-    revoked.refuse(target.revoked_host_keys, key.get_name(), blob, fingerprint)
+    revoked.refuse(target.revoked_host_keys, shown, fingerprint)
     on_file = look_up(target)
-    if any(entry.key == blob for entry in on_file.revoked):
-        raise LoginRefused(f"the host key {fingerprint} is marked @revoked in known_hosts")
+    for entry in on_file.revoked:
+        if entry.key in (shown.key, shown.authority):
+            whose = "" if entry.key == shown.key else "who has signed the certificate of "
+            raise LoginRefused(
+                f"{whose}the host key {fingerprint} is marked @revoked in known_hosts "
+                f"({entry.place})"
+            )
     if on_file.has(blob):
         return True
     if on_file.keys:
@@ -90,17 +101,21 @@ def _changed(
     on_file: known_hosts.OnFile, key: paramiko.PKey, fingerprint: str, target: SshTarget
 ) -> str:
     others = " and ".join(on_file.key_types)
-    if target.algorithms.host_keys.ordered and key.get_name() not in on_file.key_types:
+    place, allowed = on_file.keys[0].place, target.algorithms.host_keys
+    excluded = not allowed.within([name for kind in on_file.key_types for name in of_key(kind)])
+    if key.get_name() not in on_file.key_types and (allowed.ordered or excluded):
+        wish = "allows no key of that type" if excluded else "asks for another first"
         return (
-            f"it shows its host key {fingerprint}, but {on_file.keys[0].place} has {others} for "
-            f"{target.alias}, and HostKeyAlgorithms in ssh's configuration asks for "
-            f"{of_key(key.get_name())[0]} first: put that key of the host in known_hosts, too, or "
-            f"set HostKeyAlgorithms ^{of_key(on_file.key_types[0])[0]} for this host"
+            f"it shows its host key {fingerprint}, but {place} has {others} for {target.alias}, "
+            f"and HostKeyAlgorithms in ssh's configuration {wish}: put that key of the host in "
+            f"known_hosts, too, or set HostKeyAlgorithms ^{of_key(on_file.key_types[0])[0]} for "
+            "this host"
         )
+    file = place.rpartition(":")[0]
     return (
-        f"its host key has CHANGED: it shows {fingerprint}, but {on_file.keys[0].place} has "
-        f"another for {target.alias}. Someone may be listening in, or the host was installed "
-        f"anew; if you know that it was, run: ssh-keygen -R '{target.alias}'"
+        f"its host key has CHANGED: it shows {fingerprint}, but {place} has another for "
+        f"{target.alias}. Someone may be listening in, or the host was installed anew; if you know "
+        f"that it was, run: ssh-keygen -R '{target.alias}' -f {quote(file)}"
     )
 
 
