@@ -341,6 +341,7 @@ while remove && [ "$tries" -lt 10 ]; do
     tries=$((tries + 1))
     sleep 0.3 2>/dev/null || sleep 1
 done
+[ "$tries" -lt 10 ]
 """
 
 

@@ -56,9 +56,9 @@ PERL_FROM_DIRECTORIES = 4
 
 STALE_AFTER_MINUTES = 24 * 60
 
-LONGEST_COMMAND_BYTES = 1 << 15
-"""Of the directories that are made by the command before a stream: it is one argument, which Linux
-takes up to 128 KiB of."""
+LONGEST_COMMAND_BYTES = 6 << 10
+"""Of the directories that are made by the command before a stream: it is one word, and csh (BSD's,
+20110502) takes none of 9000 bytes."""
 
 _FUNCTIONS = (
     r"""
@@ -140,7 +140,7 @@ xargs -0 {hasher} <"$scratch/names-{by}" | awk -v count={count} '
     {
         path = substr($0, length($1) + 3)
         if (!(path in digest) || $1 "" != digest[path] "") next
-        if (mode[path] != "-") {
+        if (mode[path] ~ /^[0-7]+$/) {
             print path | ("tr \"\\n\" \"\\0\" | xargs -0 chmod " mode[path] " --")
         }
         delete digest[path]
@@ -267,15 +267,25 @@ def sent_mode(mode: int) -> int:
 
 
 def finish_script(
-    held: Sequence[Held], gmac_key: bytes, *, modes_set: bool = False, perl: bool = False
+    held: Sequence[Held],
+    gmac_key: bytes,
+    *,
+    modes_set: bool = False,
+    perl: bool = False,
+    tables_in: str | None = None,
 ) -> Script:
     """Return the script that verifies the held files and renames those that are right.
 
     ``modes_set``: they have been sent with their `sent_mode`. ``perl``: the host has it.
+    ``tables_in``: a directory for what they are compared with, where somebody else may exchange
+    holding directories.
     """
     finish = _Finish.of(held, gmac_key, modes_set, perl)
     lines = []
-    if finish.tables:
+    if finish.tables and tables_in is not None:
+        lines.append(f"scratch=$(TMPDIR={quote(tables_in)} mktemp -d) || exit 1\n")
+        lines.append("trap 'rm -rf \"$scratch\"' EXIT\n")
+    elif finish.tables:
         # In a directory that nobody else gets at, and that is removed in the end.
         control = join(held[0].holding, CONTROL)
         while _is_taken(control, held):
@@ -311,6 +321,11 @@ class Parcel(NamedTuple):
     script: Script
     runs: str
     """The file that the script is in."""
+
+    @property
+    def asked_bytes(self) -> int:
+        """How much asks: the script with its tables."""
+        return sum(len(content) for _, content in self.files)
 
 
 def parcel(

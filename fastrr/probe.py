@@ -24,6 +24,7 @@ what it wrote, and never what was there before.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -49,6 +50,7 @@ from fastrr.shell import (
     to_text,
 )
 from fastrr.shell import join as join_words
+from fastrr.text import shortened
 from fastrr.ways import FORMAT, WAYS, Place, on_the_way, parse_places
 
 TOOLS = ("screen", "openssl", "sha1sum", "tar", "rsync", "xxhsum", "perl", "systemd-run")
@@ -600,7 +602,7 @@ def parse_answer(plan: HostPlan, body: bytes) -> Answer:
 
     :raises UnreadableAnswer: when it is cut short or was mixed with other output.
     """
-    sections = _sections(to_text(body))
+    sections = _sections(body)
     try:
         listing = next(iter(sections.get("listing", ())), "").partition(" ")[0]
         listed = sections.keys().isdisjoint(("files", "followed", "named")) and listing
@@ -612,10 +614,12 @@ def parse_answer(plan: HostPlan, body: bytes) -> Answer:
         raise UnreadableAnswer(f"{type(error).__name__}: {error}") from error
 
 
-def _sections(text: str) -> dict[str, list[str]]:
+def _sections(body: bytes) -> dict[str, list[str]]:
     sections: dict[str, list[str]] = {"": []}
     current = sections[""]
-    for line in text.removesuffix("\n").split("\n"):
+    # Line by line: one odd character, and all would take four bytes for each.
+    for data in io.BytesIO(body.removesuffix(b"\n")):
+        line = to_text(data.removesuffix(b"\n"))
         if line.startswith("== "):
             current = sections.setdefault(line[3:], [])
         else:
@@ -630,21 +634,23 @@ def _facts(plan: HostPlan, sections: Mapping[str, list[str]]) -> HostFacts:
         key, _, value = line.partition(" ")
         if key == "tool":
             tool, _, path = value.partition(" ")
-            if path:
+            if path and tool in _ALL_TOOLS:
                 tools[tool] = path
-        elif key:
+        elif key in _KEYS:
             values[key] = value
     sessions, screen_trouble = parse_sessions("\n".join(sections["sessions"]))
     home = values["home"]
     for name in ("home", "state", "tmp"):
         if not values[name].startswith("/"):
             raise ValueError(f"{name} is {values[name]!r}, no absolute path")
-    if not values["uid"].isdigit():
-        raise ValueError(f"the user id is {values['uid']!r}")
-    places = dict(parse_places(sections["ways"], home))
+    if re.fullmatch("[0-9]{1,10}", values["uid"]) is None:
+        raise ValueError(f"the user id is {shortened(values['uid'], _VERSION_CHARS)!r}")
+    by_name = [absolute(path, home) for path in _ways(needed_directories(plan))]
+    besides = (home, values["state"], values["tmp"], sections["screens"][0])
+    asked = {"/", *by_name, *on_the_way(normpath(path) for path in besides if path)}
+    places = {at: place for at, place in parse_places(sections["ways"], home) if at in asked}
     # What was asked by name and not found is not there; of what is above it all has been asked.
-    ways = _ways(needed_directories(plan))
-    missing = {way: None for path in ways if (way := absolute(path, home)) not in places}
+    missing = {path: None for path in by_name if path not in places}
     directories = _directories(plan, sections)
     return HostFacts(
         home=home,
@@ -672,6 +678,14 @@ def _facts(plan: HostPlan, sections: Mapping[str, list[str]]) -> HostFacts:
         places={**places, **missing},
     )
 
+
+_KEYS = frozenset(
+    (
+        *("home", "node", "uid", "state", "tmp", "screendir", "boot", "start", "machine"),
+        *("openssl", "xxhsum", "loginctl"),
+    )
+)
+_ALL_TOOLS = frozenset((*TOOLS, *REQUIRED_TOOLS))
 
 _VERSION_CHARS = 200
 """No version is longer; what looks for it in there need not bother with more."""
@@ -774,7 +788,7 @@ def parse_followed(answer: Answer, body: bytes) -> Answer:
     :raises UnreadableAnswer: as `parse_answer`.
     """
     try:
-        found = dict(_followed(_sections(to_text(body))["followed"]))
+        found = dict(_followed(len(answer.files), _sections(body)["followed"]))
         files = tuple(found.pop(n, there) for n, there in enumerate(answer.files))
     except (KeyError, ValueError, IndexError) as error:
         raise UnreadableAnswer(f"{type(error).__name__}: {error}") from error
@@ -802,12 +816,9 @@ def _files(
         for line in sections["files"] if plain else ():
             if line and not line.startswith("clock "):
                 number, _, described = line.partition(" ")
-                found[int(number)] = _described(described)
-    found.update(
-        _followed(sections.get("followed", ()) if "named" in sections else sections["followed"])
-    )
-    if strangers := found.keys() - set(range(len(plan.files))):
-        raise ValueError(f"files that were not asked for: {sorted(strangers)}")
+                found[_one_of(len(plan.files), number)] = _described(described)
+    followed = sections.get("followed", ()) if "named" in sections else sections["followed"]
+    found.update(_followed(len(plan.files), followed))
     files = tuple(found.get(n, MISSING) if n in plain else found[n] for n in range(len(plan.files)))
     return files, tuple(links)
 
@@ -815,12 +826,18 @@ def _files(
 _MODE_DIGITS = 4
 
 
-def _followed(lines: Iterable[str]) -> Iterator[tuple[int, RemoteFile]]:
+def _one_of(count: int, number: str) -> int:
+    if not 0 <= int(number) < count:
+        raise ValueError(f"a file that was not asked for: {shortened(number, _VERSION_CHARS)}")
+    return int(number)
+
+
+def _followed(count: int, lines: Iterable[str]) -> Iterator[tuple[int, RemoteFile]]:
     lines = [line for line in lines if line]
     for line, description in zip(lines[::2], lines[1::2], strict=True):
         number, _, target = line.partition(" ")
         link_to = target.replace("\1", "\n") or None
-        yield int(number), _described(description)._replace(link_to=link_to)
+        yield _one_of(count, number), _described(description)._replace(link_to=link_to)
 
 
 def _described(description: str) -> RemoteFile:

@@ -1,7 +1,7 @@
 """What a command prints, within bounds: a host may answer without end.
 
-The bound follows from what was asked. Whatever a script asks about stands in it: a file takes its
-path there, and some 150 bytes in the answer.
+The bound follows from what was asked. Whatever a script asks about stands in it: a file takes a
+line with its path there, and some 150 bytes and its path in the answer.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from typing import Protocol
 
 from fastrr.errors import CommandFailed
 
-LEAST_BYTES = 4 << 20
+LEAST_BYTES = 1 << 20
 """However little was asked: what login files print, lists of sessions, where links lead to."""
-BYTES_A_BYTE_ASKED = 16
-LEAST_LINES = 1 << 16
+BYTES_A_BYTE_ASKED = 3
+BYTES_A_LINE_ASKED = 200
+LEAST_LINES = 1 << 14
 """As `LEAST_BYTES`: short lines take many times their size while they are understood."""
 LINES_A_BYTE_ASKED = 0.5
+UNKEPT_BYTES = 4 << 20
+"""How much may come at once of what is not kept."""
 BYTES_A_SECOND = 1 << 16
 """How much more may come, as time goes by, of what is heard line by line and not kept."""
 LONGEST_LINE_BYTES = 1 << 16
@@ -32,9 +35,14 @@ class AnsweredTooMuch(CommandFailed):
     """There is no end of what the host answers, or it is none to what was asked."""
 
 
-def bound(asked_bytes: int) -> int:
-    """Return how many bytes the answer may have to so many that ask."""
-    return LEAST_BYTES + BYTES_A_BYTE_ASKED * asked_bytes
+def bound(asked_bytes: int = 0, asked_lines: int = 0) -> int:
+    """Return how many bytes the answer may have to so many bytes, in so many lines, that ask."""
+    return LEAST_BYTES + BYTES_A_BYTE_ASKED * asked_bytes + BYTES_A_LINE_ASKED * asked_lines
+
+
+def bound_to(asked: bytes) -> int:
+    """Return how many bytes the answer may have to a script."""
+    return bound(len(asked), asked.count(b"\n"))
 
 
 def line_bound(asked_bytes: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import IO, NamedTuple, Protocol, TypeVar
 
@@ -172,9 +173,13 @@ SLOWEST_READ_BYTES_S = 5e6
 """A disk slower than this is taken for one that hangs."""
 
 
-def took_too_long(limit_s: float) -> CommandFailed:
+class Unanswered(CommandFailed):
+    """A script has not come to its end, or it is not known that it has."""
+
+
+def took_too_long(limit_s: float) -> Unanswered:
     """The error for a script that did not end in its time."""
-    return CommandFailed(
+    return Unanswered(
         f"it did not come to an end within {limit_s:.0f} s: does a file system hang there "
         "(NFS, a full or broken disk)?"
     )
@@ -187,7 +192,8 @@ def ask(
 
     ``what`` names the action for the error message.
 
-    :raises CommandFailed: when there is no complete answer in time, or its status is not 0.
+    :raises Unanswered: when there is no complete answer in time.
+    :raises CommandFailed: when its status is not 0.
     """
     try:
         completed = host.run(script, limit_s=limit_s)
@@ -197,34 +203,52 @@ def ask(
     return answer_of(completed, script, what), completed
 
 
+_FIRST_SIGNAL = 128
+"""From here an exit status of a shell tells that a signal has ended what it ran (POSIX, XCU 2.8.2).
+"""
+
+_understanding = threading.Lock()
+
+
 def understood(parse: Callable[[], T]) -> T:
     """Return what ``parse`` makes of a host's answer.
+
+    One at a time: it is Python that does it, so that two would not be quicker, and needs many times
+    the answer's size.
 
     :raises CommandFailed: when it can't be read.
     """
     try:
-        return parse()
+        with _understanding:
+            return parse()
     except (ValueError, IndexError, KeyError) as error:
         raise CommandFailed(f"the host's answer can't be read: {error}") from error
 
 
-def answer_of(completed: Completed, script: Script, what: str) -> bytes:
+def answer_of(
+    completed: Completed, script: Script, what: str, asked_bytes: int | None = None
+) -> bytes:
     """Return what the body of a script that was run printed.
 
-    :raises CommandFailed: as `ask`, and where there are far more lines than were asked for.
+    ``asked_bytes``: its length, with that of tables which it has beside it.
+
+    :raises Unanswered: where the answer is not complete, or a signal has ended the script.
+    :raises CommandFailed: where its status is not 0, and where there are far more lines than were
+        asked for.
     """
     answer = script.body_of(completed.stdout)
     if answer is None:
-        raise CommandFailed(
+        raise Unanswered(
             f"{what}: the host gave no complete answer (exit status {completed.status}): "
             f"{completed.last_words()}: can this account run `ssh HOST sh`?"
         )
     body, status = answer
-    if (lines := body.count(b"\n")) > line_bound(len(script.text)):
+    if (lines := body.count(b"\n")) > line_bound(asked_bytes or len(script.text)):
         raise CommandFailed(
             f"{what}: the host answered {lines:,} lines, which is far more than it was asked for"
         )
     if status != 0:
         seen = Completed(status, body, completed.stderr)
-        raise CommandFailed(f"{what} failed (exit status {status}): {seen.last_words()}")
+        kind = CommandFailed if status < _FIRST_SIGNAL else Unanswered
+        raise kind(f"{what} failed (exit status {status}): {seen.last_words()}")
     return body

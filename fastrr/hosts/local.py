@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from fastrr.errors import CommandFailed, ConnectionFailed, ConnectionLost
-from fastrr.hosts.answers import Errors, bound, output
+from fastrr.hosts.answers import Errors, bound_to, output
 from fastrr.hosts.base import Completed, Feed, FileSender, took_too_long
 from fastrr.hosts.process import Drain, feed, kill, killed_after, pipes, start
 from fastrr.shell import SHELL_COMMAND, Script
@@ -42,7 +42,7 @@ class LocalHost:
         answer_bytes: int | None = None,
     ) -> Completed:
         data = script.data
-        limit_bytes = bound(len(data)) if answer_bytes is None else answer_bytes
+        limit_bytes = bound_to(data) if answer_bytes is None else answer_bytes
         process = self._start(SHELL_COMMAND)
         with process, killed_after(process, limit_s) as late:
             try:

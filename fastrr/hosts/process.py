@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
-from fastrr.hosts.answers import Answer, AnsweredTooMuch, Errors, Output, Pace, bound
+from fastrr.hosts.answers import UNKEPT_BYTES, Answer, AnsweredTooMuch, Errors, Output, Pace, bound
 from fastrr.hosts.base import Feed, took_too_long
 
 PIPE_BYTES = 1 << 20
@@ -131,7 +131,7 @@ def feed(
     :raises AnsweredTooMuch: when it prints more than ``answer_bytes``.
     """
     stdin, stdout, stderr = pipes(process)
-    limit_bytes = bound(0) if answer_bytes is None else answer_bytes
+    limit_bytes = bound() if answer_bytes is None else answer_bytes
     drains = [
         Drain(process, stdout, Answer(limit_bytes)),
         Drain(process, stderr, Errors(limit_bytes)),
@@ -159,8 +159,8 @@ def hear_out(process: subprocess.Popen[bytes], hear: Callable[[bytes], None]) ->
     :raises AnsweredTooMuch: when it prints without end.
     """
     stdin, stdout, stderr = pipes(process)
-    errors = Drain(process, stderr, Errors(bound(0)))
-    pace = Pace(bound(0))
+    errors = Drain(process, stderr, Errors(bound()))
+    pace = Pace(UNKEPT_BYTES)
     with process:
         try:
             stdin.close()

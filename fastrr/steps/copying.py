@@ -18,6 +18,7 @@ from fastrr.hosts.base import (
     ANSWER_WITHIN_S,
     SLOWEST_READ_BYTES_S,
     Completed,
+    Unanswered,
     answer_of,
     ask,
     understood,
@@ -76,19 +77,19 @@ def _copy(
         preparation = Preparation.of(base_dirs, decision.directories, held, missing)
         in_stream = None if attempt else preparation.in_stream(missing, held)
         parcel = job.parcel(in_stream)
-        if parcel is None or in_stream is None:
-            prepared = _prepare(context, preparation)
-            if prepared.failures:
-                unmade = prepared.failures.items()
-                reasons = (f"the directory {path} can't be made: {why}" for path, why in unmade)
-                return CopyReport(0, 0, tuple(reasons))
-            base_dirs, taken = (), prepared.taken
-            if taken:
-                continue
-        if not held:
-            return CopyReport(0, 0)
-        context.host.proof = machine.proof(facts.which, held[0].holding)
         try:
+            if parcel is None or in_stream is None:
+                prepared = _prepare(context, preparation)
+                if prepared.failures:
+                    unmade = prepared.failures.items()
+                    reasons = (f"the directory {path} can't be made: {why}" for path, why in unmade)
+                    return CopyReport(0, 0, tuple(reasons))
+                base_dirs, taken = (), prepared.taken
+                if taken:
+                    continue
+            if not held:
+                return CopyReport(0, 0)
+            context.host.proof = machine.proof(facts.which, held[0].holding)
             return job.send_and_install() if parcel is None else job.send_parcel(parcel)
         except _NotMade:
             continue
@@ -131,6 +132,9 @@ class _Job:
         self._numbers = [number for number, h in enumerate(held) if h.same_as is None]
         self._items = [_item(held[n]) for n in self._numbers]
         self._perl = "perl" in facts.tools
+        # Where a directory may be shared, others can exchange what is in it, holding directories
+        # and the script in them, too.
+        self._tables_in = facts.home if context.settings.allow_shared else None
         self._meter = _Meter(context.host.name, context.emit, context.cancelled)
         self._shares = choose(context.settings.transport, self._items, programs_here(), facts.tools)
         size = sum(h.copy.size for h in held)
@@ -143,6 +147,8 @@ class _Job:
         ``in_stream``: the directories to be made besides, if nothing has to be prepared before.
         """
         if [share.transport for share in self._shares] != [StreamTransport.name]:
+            return None
+        if self._tables_in is not None:
             return None
         if StreamTransport().is_bulk(sum(item.size for item in self._items)):
             return None
@@ -167,7 +173,8 @@ class _Job:
             raise _NotMade
         if not completed.stdout and completed.stderr.strip():
             raise CommandFailed(f"the files can't be unpacked: {completed.last_words()}")
-        body = answer_of(completed, parcel.script, "verifying the copies")
+        with _unknown_if_unanswered():
+            body = answer_of(completed, parcel.script, _VERIFYING, parcel.asked_bytes)
         finished = understood(lambda: install.parse_finished(self._held, body))
         if finished.incomplete:
             raise CommandFailed(f"not all files could be unpacked: {completed.last_words()}")
@@ -194,14 +201,11 @@ class _Job:
             self._context.settings.gmac_key,
             modes_set=all(make_transport(share.transport).sets_modes for share in self._shares),
             perl=self._perl,
+            tables_in=self._tables_in,
         )
-        with self._context.timed("verify", _amount([h.copy for h in self._held])):
-            try:
-                body, completed = ask(
-                    self._context.host, script, "verifying the copies", self._limit_s
-                )
-            except ConnectionLost as error:
-                raise ConnectionLost(f"{error}{UNKNOWN}") from error
+        amount = _amount([h.copy for h in self._held])
+        with self._context.timed("verify", amount), _unknown_if_unanswered():
+            body, completed = ask(self._context.host, script, _VERIFYING, self._limit_s)
         finished = understood(lambda: install.parse_finished(self._held, body))
         return self._report(failures, spared, finished, completed)
 
@@ -241,6 +245,18 @@ class _Job:
         placed = [h for number, h in enumerate(held) if number not in finished.failures]
         sent = sum(h.copy.size for h in placed if h.same_as is None)
         return CopyReport(len(placed), max(0, sent - spared), tuple(failures.values()))
+
+
+_VERIFYING = "verifying the copies"
+
+
+@contextlib.contextmanager
+def _unknown_if_unanswered() -> Iterator[None]:
+    """Say what is not known where the last step may have been taken."""
+    try:
+        yield
+    except (ConnectionLost, Unanswered) as error:
+        raise type(error)(f"{error}{UNKNOWN}") from error
 
 
 def _item(held: Held) -> Item:
@@ -301,7 +317,7 @@ def _abandon(context: Context, directories: Sequence[str]) -> None:
     if not directories:
         return
     try:
-        context.host.run(holding.discard_script(directories), limit_s=ANSWER_WITHIN_S)
+        ask(context.host, holding.discard_script(directories), "removing it")
     except HostError as error:
         more = f" and {len(directories) - 1} more like it" if len(directories) > 1 else ""
         context.log(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from fastrr.errors import ConnectionLost
 from fastrr.holding import NOT_FOR_ALL
 from fastrr.hosts.answers import bound
-from fastrr.hosts.base import Completed, Feed, Host
+from fastrr.hosts.base import Completed, Feed, Host, Unanswered
 from fastrr.install import Parcel
 from fastrr.shell import common_directory, inside, is_plain, to_bytes, to_text
 from fastrr.transports.base import Item
@@ -82,18 +82,18 @@ class StreamTransport:
         # Where nobody listens any more, what has arrived is to be put in place or removed.
         commands = ['trap "" PIPE', f"echo {parcel.script.begins} >&2", NOT_FOR_ALL.rstrip()]
         if parcel.makes:
-            made = " ".join(parcel.makes)
-            undo = f"rmdir {made} 2>/dev/null"  # those that are empty
-            commands.append(f"mkdir -m 700 {made} || {{ {undo}; exit {NOT_MADE}; }}")
+            undo = "rmdir $fastrr_made 2>/dev/null"  # those that are empty
+            commands.append(f'fastrr_made="{" ".join(parcel.makes)}"')
+            commands.append(f"mkdir -m 700 $fastrr_made || {{ {undo}; exit {NOT_MADE}; }}")
         # What is run is what has been unpacked here: not in somebody else's directory.
         commands += [f"cd {parcel.directory} || exit 1", _TAR.replace(" {in}", "")]
         command = "; ".join((*commands, f"exec sh {parcel.runs}"))
         archive = self._archive(items, parcel.directory, sent, parcel)
         try:
-            limit_bytes = _answer_bytes(items, len(parcel.script.text))
+            limit_bytes = _answer_bytes(items, *(content for _, content in parcel.files))
             completed = host.stream(command, archive, limit_s=limit_s, answer_bytes=limit_bytes)
-        except ConnectionLost as error:
-            raise ConnectionLost(f"{error}{UNKNOWN if archive.complete else ''}") from error
+        except (ConnectionLost, Unanswered) as error:
+            raise type(error)(f"{error}{UNKNOWN if archive.complete else ''}") from error
         completed = completed._replace(stderr=parcel.script.errors_of(completed.stderr))
         return _refused(archive.names, completed.stderr) | archive.failures, completed
 
@@ -282,9 +282,10 @@ def _directory(items: Sequence[Item]) -> str:
     return directory if is_plain(directory) and directory.startswith("/") else "/"
 
 
-def _answer_bytes(items: Sequence[Item], more: int = 0) -> int:
+def _answer_bytes(items: Sequence[Item], *more: bytes) -> int:
     """How much may be printed by what gets ``items``; ``more`` is asked along with them."""
-    return bound(sum(len(item.destination) for item in items) + more)
+    asked = sum(len(item.destination) for item in items) + sum(map(len, more))
+    return bound(asked, len(items) + sum(content.count(b"\n") for content in more))
 
 
 def _refused(names: Sequence[str], said: bytes) -> dict[int, str]:

@@ -6,14 +6,23 @@ import pytest
 
 from fastrr.errors import CommandFailed
 from fastrr.hosts import answers
-from fastrr.hosts.answers import Answer, AnsweredTooMuch, Errors, Lines, Pace, bound
+from fastrr.hosts.answers import Answer, AnsweredTooMuch, Errors, Lines, Pace, bound, bound_to
 from fastrr.hosts.base import Completed, answer_of
 from fastrr.shell import script
 
 
 def test_the_bound_follows_from_what_was_asked() -> None:
     assert bound(0) == answers.LEAST_BYTES
-    assert bound(1_000_000) == answers.LEAST_BYTES + 16_000_000
+    assert bound(1_000_000, 10_000) == answers.LEAST_BYTES + 3_000_000 + 2_000_000
+    assert bound_to(b"look at\nthis\n") == answers.LEAST_BYTES + 3 * 13 + 2 * 200
+
+
+def test_what_an_honest_host_says_is_within_the_bound() -> None:
+    """Of many files with short names the answer is longest beside what was asked."""
+    asked = b"".join(b"%d 1000 - ./%x\n" % (n, n) for n in range(50_000))
+    described = "49999 81a4 1000 1733034532.123456789 1733034532.123456789 1234567890 2431"
+    answer = sum(len(f"{described} {'0' * 40}\n") for _ in range(50_000))
+    assert answers.LEAST_BYTES < answer < bound_to(asked) < 4 * answer
 
 
 def test_an_answer_is_kept_as_far_as_the_bound() -> None:

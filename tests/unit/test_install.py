@@ -334,6 +334,21 @@ def test_nothing_is_renamed_when_the_table_was_cut(box: Box) -> None:
 
 
 @gnu_and_busybox
+def test_what_stands_for_permissions_is_no_command(box: Box) -> None:
+    """The table may be where others can get at it, if that was asked for."""
+    files = [File(str(box.home / "a"))]
+    held = held_for(files)
+    prepare(box, held)
+    send(files, held)
+    whole = finish_script(held, bytes(16))
+    table = f" {held[0].digest} 644 "
+    assert whole.text.count(table) == 1
+    changed = whole.text.replace(table, f" {held[0].digest} 644;>{box.home}/run; ")
+    box.run(Script(changed, whole.nonce))
+    assert names_below(box.home) == {b"a"}
+
+
+@gnu_and_busybox
 def test_nothing_is_renamed_when_there_is_no_room_for_the_table(box: Box) -> None:
     files = [File(str(box.home / "a"))]
     held = held_for(files)
@@ -863,5 +878,7 @@ def test_what_is_always_made_anew_is_given_up(one_box: Box) -> None:
     log = one_box.root / "pauses"
     (one_box.bin / "sleep").write_text(f"#!/bin/sh\necho >>{log}\nmkdir {held[0].holding}\n")
     (one_box.bin / "sleep").chmod(0o755)
-    one_box.ask(discard_script(holding_directories(held)))
+    script = discard_script(holding_directories(held))
+    answer = script.body_of(one_box.run(script).stdout)
+    assert answer == (b"", 1)  # so that it is told what is left
     assert 2 < len(log.read_bytes()) < 30

@@ -14,7 +14,15 @@ from typing import IO
 import paramiko
 
 from fastrr.errors import CommandFailed, ConnectionFailed, ConnectionLost
-from fastrr.hosts.answers import LEAST_BYTES, AnsweredTooMuch, Errors, Output, bound, output
+from fastrr.hosts.answers import (
+    LEAST_BYTES,
+    AnsweredTooMuch,
+    Errors,
+    Output,
+    bound,
+    bound_to,
+    output,
+)
 from fastrr.hosts.base import Completed, Feed, FileSender, took_too_long
 from fastrr.hosts.process import feed, hear_out, kill
 from fastrr.hosts.ssh import openssh, pacing, patience
@@ -80,7 +88,7 @@ class SshHost:
         answer_bytes: int | None = None,
     ) -> Completed:
         data = script.data
-        limit_bytes = bound(len(data)) if answer_bytes is None else answer_bytes
+        limit_bytes = bound_to(data) if answer_bytes is None else answer_bytes
         return self._execute(
             SHELL_COMMAND, lambda feed: feed.write(data), limit_bytes, on_line, limit_s
         )
@@ -94,7 +102,7 @@ class SshHost:
         limit_s: float | None = None,
         answer_bytes: int | None = None,
     ) -> Completed:
-        limit_bytes = bound(0) if answer_bytes is None else answer_bytes
+        limit_bytes = bound() if answer_bytes is None else answer_bytes
         if bulk and (ssh := openssh.client()) is not None:
             try:
                 proven = _by_sh(f"{self.proof}{command}")

@@ -306,6 +306,15 @@ def test_a_host_that_fails_meanwhile_leaves_nothing(stand: Stand, *, prepared: b
     assert stand.left_over() == []
 
 
+def test_a_host_that_fails_while_directories_are_made_leaves_nothing(stand: Stand) -> None:
+    stand.wants("f", "new")
+    run = decided(stand, prepared=True)
+    stand.program("mkdir", 'case $* in *.fastrr-*) {real} "$@"; kill -9 $PPID; esac; {real} "$@"')
+    with pytest.raises(HostError):
+        run.copy()
+    assert stand.left_over() == []
+
+
 @BOTH_WAYS
 def test_an_interrupt_leaves_nothing(stand: Stand, *, prepared: bool) -> None:
     f = stand.wants("f", os.urandom(300_000))
@@ -458,6 +467,44 @@ def test_where_cleaning_up_fails_it_is_told_what_is_left(stand: Stand) -> None:
     cutter.join()
     assert any(str(holding) in message and "by hand" in message for message in stand.logged())
     assert holding.exists()
+
+
+def test_where_cleaning_up_is_ended_it_is_told_what_is_left(stand: Stand) -> None:
+    stand.wants("f", "content")
+    _, holding = names(stand, "base", "one")
+    run = decided(stand)
+    stand.program("tar", '{real} "$@"; kill -9 $PPID')
+    stand.program("rm", "kill -9 $PPID")
+    with pytest.raises(HostError):
+        run.copy()
+    assert any(str(holding) in message and "by hand" in message for message in stand.logged())
+
+
+@BOTH_WAYS
+def test_where_the_answer_is_missing_it_is_said_that_files_may_be_in_place(
+    stand: Stand, *, prepared: bool
+) -> None:
+    f = stand.wants("f", "content")
+    run = decided(stand, prepared=prepared)
+    stand.program("mv", '{real} "$@"; kill -9 $PPID')
+    with pytest.raises(HostError, match="which of them are in place, the next run will see"):
+        run.copy()
+    assert f.read_text() == "content"
+    assert stand.left_over() == []
+
+
+def test_where_directories_may_be_shared_nothing_is_run_from_there(stand: Stand) -> None:
+    """Who may write to a directory can exchange what is in it, and what is in that."""
+    stand.set(allow_shared=("/elsewhere",))
+    for name in ("f", "new/g"):
+        stand.wants(name, name)
+    seen = stand.box.root / "seen"
+    stand.program("xargs", f'find {stand.there} >>{seen}; {{real}} "$@"')
+    assert stand.deploy() == (2, 0)
+    held = [line for line in seen.read_text().splitlines() if "/.fastrr-" in line]
+    assert {os.path.basename(path) for path in held} >= {"f", "g"}
+    assert not [path for path in held if "control" in path]
+    assert [path.name for path in stand.box.home.iterdir()] == ["there"]
 
 
 def test_a_disk_that_hangs_is_not_waited_for_for_ever(
