@@ -174,7 +174,7 @@ def _add_running(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--allow-shared", action="append", type=_absolute, default=[], metavar="DIR",
         help="write to this directory of a host although everybody there may write to it, and so "
-        "exchange what is put there; may be repeated",
+        "exchange what is put there, or have it put elsewhere; may be repeated",
     )  # fmt: skip
     group.add_argument(
         "--keep-going", action="store_true",

@@ -266,8 +266,9 @@ class Walker:
         if place.is_shared and path not in self._allowed:
             self.objections[
                 f"everybody may write to the directory {path} (mode {place.mode & 0o7777:o}), and "
-                f"so put something else in the place of what is in it: chmod o-w {quote(path)}, or "
-                f"give --allow-shared {quote(path)}"
+                f"so put something else in the place of what is in it: look at what is there "
+                f"already, and whose it is (ls -la), and chmod o-w {quote(path)}; or give "
+                f"--allow-shared {quote(path)}"
             ] = None
             return None
         return path
