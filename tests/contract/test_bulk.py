@@ -75,7 +75,7 @@ def bulk(host: SshHost, command: str = "cat", write: Callable[[Feed], None] = ec
     """Run a command by a second connection, and by no other."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(host, "_execute", None)
-        return host.stream(command, write, bulk=True)
+        return host.stream(command, write, bulk=True, answer_bytes=len(DATA))
 
 
 def assert_works(client: Client, name: str) -> None:
@@ -89,7 +89,7 @@ def assert_works(client: Client, name: str) -> None:
 def assert_done_without(client: Client, name: str, log: pytest.LogCaptureFixture) -> str:
     """The first connection does it; returns what is said about the second."""
     with client.connected(name) as host, log.at_level(logging.DEBUG, "fastrr.hosts.ssh.host"):
-        completed = host.stream("cat", echo, bulk=True)
+        completed = host.stream("cat", echo, bulk=True, answer_bytes=len(DATA))
     assert (completed.status, completed.stdout) == (0, DATA)
     records = [record.getMessage() for record in log.records if record.name.endswith("ssh.host")]
     assert len(records) == 1
@@ -331,7 +331,7 @@ def test_the_key_that_was_verified_is_the_only_one_accepted(
             with client.known_hosts.open("a") as file:
                 file.write(f"{second.alias} {kind} {blob}\n")
             with caplog.at_level(logging.DEBUG, "fastrr.hosts.ssh.host"):
-                completed = host.stream("cat", echo, bulk=True)
+                completed = host.stream("cat", echo, bulk=True, answer_bytes=len(DATA))
             assert (completed.status, completed.stdout) == (0, DATA)  # by the first connection
             assert "no bulk connection" in caplog.text
             assert "Connection from 127.0.0.1" in second.log.read_text()
@@ -353,7 +353,7 @@ def test_no_password_is_sent_to_another_server_in_its_place(
             caplog.at_level(logging.DEBUG, "fastrr.hosts.ssh.host"),
         ):
             docker_host.sh("echo >/tmp/other_log", "root")
-            completed = host.stream("cat", echo, bulk=True)
+            completed = host.stream("cat", echo, bulk=True, answer_bytes=len(DATA))
             assert (completed.status, completed.stdout) == (0, DATA)  # by the first connection
         log = docker_host.sh("cat /tmp/other_log", "root")
     finally:
@@ -701,7 +701,7 @@ def test_a_password_that_is_refused_by_now(
     docker_host.sh("echo tester:another | chpasswd", "root")
     try:
         with caplog.at_level(logging.DEBUG, "fastrr.hosts.ssh.host"):
-            assert host.stream("cat", echo, bulk=True).stdout == DATA
+            assert host.stream("cat", echo, bulk=True, answer_bytes=len(DATA)).stdout == DATA
         assert "no bulk connection: " in caplog.text
         assert "Permission denied" in caplog.text
     finally:
@@ -778,7 +778,7 @@ def test_no_place_for_temporary_files(
 def test_no_ssh(client: Client, ready: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openssh, "client", lambda: None)
     with client.connected(ready.name) as host:
-        assert host.stream("cat", echo, bulk=True).stdout == DATA
+        assert host.stream("cat", echo, bulk=True, answer_bytes=len(DATA)).stdout == DATA
         with pytest.raises(CommandFailed, match="there is no ssh on this machine"):
             host.run_here(["true"], lambda _piece: None)
 
