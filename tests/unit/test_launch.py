@@ -459,13 +459,17 @@ def test_what_takes_too_long_is_late(one_box: Box) -> None:
 
 def test_quitting_the_session_ends_programs_and_is_recorded(box: Box) -> None:
     run = Run(box)
+    ready = box.home / "ready"
     path = program(
-        box, "careful", f"#!/bin/sh\ntrap 'exit 7' HUP\n{FOR_A_MINUTE} do sleep 0.05; done\n"
+        box,
+        "careful",
+        f"#!/bin/sh\ntrap 'exit 7' HUP\n: >{ready}\n{FOR_A_MINUTE} do sleep 0.05; done\n",
     )
     first, second = run.start(component("plain"), component("careful", path, ())).components
     assert isinstance(first, Started)
     assert isinstance(second, Started)
     assert run.running is not None
+    eventually(ready.exists)  # that it runs does not say how far it is
     box.screen("-S", run.running, "-X", "quit")
     assert (run.exit_status("plain"), run.exit_status("careful")) == (129, 7)
     assert first.pid is not None

@@ -74,9 +74,11 @@ def test_a_session_that_does_not_end_is_an_error(stand: Stand) -> None:
 
 
 def test_a_program_that_ignores_the_hangup_is_told_and_left_alone(stand: Stand) -> None:
-    stand.component("it's stubborn", "trap '' HUP TERM\nexec sleep 60")
+    ready = stand.box.home / "ready"
+    stand.component("it's stubborn", f"trap '' HUP TERM\n: >{ready}\nexec sleep 60")
     stand.component("meek", UNTIL_THE_END)
     stubborn, meek = started(checked(stand))
+    eventually(ready.exists)
     stand.plan = stand.plan._replace(components=stand.plan.components[1:])
     try:
         run = checked(stand)
@@ -97,8 +99,10 @@ def test_a_program_that_ignores_the_hangup_is_told_and_left_alone(stand: Stand) 
 
 
 def test_when_earlier_sessions_have_ended_so_have_their_programs(stand: Stand) -> None:
-    stand.component("slow", "trap 'sleep 0.3; exit 7' HUP\nsleep 60 & wait")
+    ready = stand.box.home / "ready"
+    stand.component("slow", f"trap 'sleep 0.3; exit 7' HUP\n: >{ready}\nsleep 60 & wait")
     (slow,) = started(checked(stand))
+    eventually(ready.exists)
     run = checked(stand)
     run.end_sessions()
     assert not runs(slow)
