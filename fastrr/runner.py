@@ -46,6 +46,9 @@ logger = logging.getLogger("fastrr")
 
 DISCARD_PATIENCE_S = 5.0
 
+MESSAGES_SHOWN = 100
+"""Of one host's failures in one step: there may be one for each of its files."""
+
 HANDSHAKES_AT_ONCE = 8
 """With one first hop; see `SshSettings.handshakes_at_once`."""
 
@@ -407,8 +410,11 @@ class Runner:
     def _note(self, failures: Sequence[Failure], *, drops: bool = True) -> None:
         """Tell failures and put them on record; their hosts take no further part if it drops."""
         for failure in failures:
-            for message in failure.messages:
-                logger.error("%s: %s", failure.host, message)
+            for number, message in enumerate(failure.messages):
+                level = logging.ERROR if number < MESSAGES_SHOWN else logging.DEBUG
+                logger.log(level, "%s: %s", failure.host, message)
+            if (more := len(failure.messages) - MESSAGES_SHOWN) > 0:
+                logger.error("%s: and %d more like these (-l DEBUG shows all)", failure.host, more)
             if failure.detail:
                 logger.debug("%s: %s", failure.host, failure.detail)
             self.report.hosts[failure.host].failures.extend(failure.messages)

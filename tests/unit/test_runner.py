@@ -177,6 +177,21 @@ def test_failures_of_several_hosts_are_told_together(caplog: pytest.LogCaptureFi
     assert {"b: three", "c: one"} <= set(caplog.messages)
 
 
+def test_of_many_failures_of_a_host_some_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    whys = [f"why {number}" for number in range(runner.MESSAGES_SHOWN + 3)]
+    with caplog.at_level(logging.DEBUG):
+        run = conduct(PLANS, {"b Check": failure("b", *whys), "c Check": failure("c", *whys[:-3])})
+    assert failed(run)["b"] == whys
+    told = {
+        host: [r.getMessage()[3:] for r in caplog.records
+               if r.getMessage().startswith(f"{host}: ") and r.levelno == logging.ERROR]
+        for host in "bc"
+    }  # fmt: skip
+    assert told["b"] == [*whys[:-3], "and 3 more like these (-l DEBUG shows all)"]
+    assert told["c"] == whys[:-3]
+    assert f"b: {whys[-1]}" in caplog.messages
+
+
 @pytest.mark.parametrize("keep_going", [False, True])
 def test_a_killed_worker_is_a_failure_of_its_hosts_only(keep_going: bool) -> None:
     run = conduct(PLANS, {"b CopyFiles": DIES}, keep_going=keep_going)
