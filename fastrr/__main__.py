@@ -2,7 +2,7 @@
 
 import sys
 
-from fastrr.cli import main
+from fastrr.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

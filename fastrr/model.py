@@ -127,7 +127,7 @@ class RunSettings(NamedTuple):
     """End earlier sessions of this name; otherwise add windows to the one that runs."""
     zombie: bool = True
     transport: str = "auto"
-    """How content is sent; see `fastrr.transports.choice`."""
+    """How content is sent; see `fastrr.files.method`."""
     allow_shared: tuple[str, ...] = ()
     """Directories on hosts that everybody may write to, and that are written to all the same."""
     rehash: bool = False
@@ -189,7 +189,7 @@ class Copy(NamedTuple):
 
 
 class Algorithm(Enum):
-    """How content is identified; see `fastrr.digests`."""
+    """How content is identified; see `fastrr.files.digests`."""
 
     SHA1 = "sha1"
     XXH128 = "xxh128"

@@ -12,8 +12,8 @@ right after it the line, with its indentation:
 +    if False:
 
 A change is found by its text, in whatever file it is: it must be there exactly once. A line with a
-file's name before it (``fastrr/delta.py``) says which is meant where several have it. An ``@`` line
-below a name is for that mutant alone. Names are those of all lists together.
+file's name before it (``fastrr/files/compare.py``) says which is meant where several have it. An
+``@`` line below a name is for that mutant alone. Names are those of all lists together.
 """
 
 from __future__ import annotations

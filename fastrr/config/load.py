@@ -15,11 +15,11 @@ from types import ModuleType
 
 from fastrr.config import util
 from fastrr.config.component import Component, Config
+from fastrr.config.options import Options
 from fastrr.config.resolve import deployment_from, problems_of
 from fastrr.config.userfile import execute, imports_undone, telling_where
 from fastrr.errors import ConfigError, Problem
 from fastrr.model import LOCALHOST, Deployment
-from fastrr.options import Options
 
 
 def load(options: Options) -> Deployment:

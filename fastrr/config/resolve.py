@@ -16,8 +16,10 @@ from functools import lru_cache
 from posixpath import basename, dirname, join, normpath
 from typing import NamedTuple
 
+from fastrr.components.state import directory_name
 from fastrr.config.component import REQUIRED_ATTRIBUTES, Component, Config
 from fastrr.errors import ConfigError, Problem
+from fastrr.hosts.shell import parent
 from fastrr.hosts.ssh.target import Address
 from fastrr.model import (
     LOCALHOST,
@@ -28,8 +30,6 @@ from fastrr.model import (
     HostPlan,
     SourceFile,
 )
-from fastrr.shell import parent
-from fastrr.state import directory_name
 
 MAX_NAME_BYTES = 200
 """A component's name becomes a directory's; NAME_MAX is 255."""

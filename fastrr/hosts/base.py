@@ -8,7 +8,7 @@ from typing import IO, NamedTuple, Protocol, TypeVar
 
 from fastrr.errors import CommandFailed
 from fastrr.hosts.answers import line_bound
-from fastrr.shell import Script
+from fastrr.hosts.shell import Script
 from fastrr.text import shortened
 
 T = TypeVar("T")
@@ -81,7 +81,7 @@ class Host(Protocol):
 
     proof: str
     """Shell commands that begin whatever a further connection to the host is for; they end it
-    where it does not lead to the same machine. See `fastrr.machine.proof`."""
+    where it does not lead to the same machine. See `fastrr.hosts.machine.proof`."""
 
     def connect(self) -> None:
         """Reach the host; nothing else works before.

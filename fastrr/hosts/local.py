@@ -12,7 +12,7 @@ from fastrr.errors import CommandFailed, ConnectionFailed, ConnectionLost
 from fastrr.hosts.answers import Errors, bound_to, output
 from fastrr.hosts.base import Completed, Feed, FileSender, took_too_long
 from fastrr.hosts.process import Drain, feed, kill, killed_after, pipes, start
-from fastrr.shell import SHELL_COMMAND, Script
+from fastrr.hosts.shell import SHELL_COMMAND, Script
 
 
 class LocalHost:

@@ -37,13 +37,13 @@ from testbed.needs import lack, need
 from testbed.shells import NOBODY, eventually, runs
 
 from fastrr.errors import CommandFailed, ConnectionLost
+from fastrr.files.transports import Item, StreamTransport
 from fastrr.hosts.base import Completed, Feed
 from fastrr.hosts.ssh import openssh
 from fastrr.hosts.ssh.credentials import Credential
 from fastrr.hosts.ssh.host import SshHost
 from fastrr.hosts.ssh.target import SshTarget
 from fastrr.model import HostKeyPolicy
-from fastrr.transports import Item, StreamTransport
 
 pytestmark = [
     pytest.mark.usefixtures("ssh", "nothing_left", "no_key_remembered", "temporary"),

@@ -28,11 +28,11 @@ from testbed.docker_bed import DockerHost
 from testbed.shells import eventually, runs
 
 from fastrr.errors import CommandFailed, ConnectionFailed, ConnectionLost
+from fastrr.hosts.shell import Script
 from fastrr.hosts.ssh import connection, patience
 from fastrr.hosts.ssh.host import SshHost, _Attempt
 from fastrr.hosts.ssh.target import local_user
 from fastrr.model import HostKeyPolicy
-from fastrr.shell import Script
 
 pytestmark = pytest.mark.usefixtures("nothing_left", "no_key_remembered")
 

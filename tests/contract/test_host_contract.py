@@ -12,7 +12,7 @@ from testbed.kinds import WITH_OTHER_SHELLS, Kind
 
 from fastrr.errors import CommandFailed, ConnectionLost
 from fastrr.hosts.base import Completed, Feed, Host, ask
-from fastrr.shell import Script, script, to_text
+from fastrr.hosts.shell import Script, script, to_text
 
 SOON_S = 10.0
 """Far less than what is waited for would take."""

@@ -1,11 +1,11 @@
-"""What is called plain in `fastrr.shell` is what every login shell takes as it is."""
+"""What is called plain in `fastrr.hosts.shell` is what every login shell takes as it is."""
 
 from __future__ import annotations
 
 import string
 
 from fastrr.hosts.base import Host
-from fastrr.shell import is_plain
+from fastrr.hosts.shell import is_plain
 
 PLACES = ("?", "a?b", "?a", "a?", "??", "a?/b", "/?", "/a?")
 WORDS = (

@@ -14,10 +14,10 @@ from testbed import Bed, TestHost
 
 from fastrr.errors import TimeLimitPassed
 from fastrr.events import Event
-from fastrr.hostsession import HostSession
 from fastrr.model import ComponentPlan, Deployment, Failure, HostPlan, RunSettings, SshSettings
-from fastrr.pool import Reply, WorkerPool
-from fastrr.requests import (
+from fastrr.run.hostsession import HostSession
+from fastrr.run.pool import Reply, WorkerPool
+from fastrr.run.requests import (
     Check,
     CopyFiles,
     Decide,
@@ -27,7 +27,7 @@ from fastrr.requests import (
     StartStage,
     Watch,
 )
-from fastrr.worker import worker_main
+from fastrr.run.worker import worker_main
 
 LONG_S = 15.0
 """More than anything takes here; what takes longer hangs."""

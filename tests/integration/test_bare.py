@@ -11,8 +11,8 @@ from conftest import Controller
 from testbed import Bed, TestHost
 from testbed.bed import BARE, Result
 
-from fastrr.holding import GMAC_FROM_BYTES
-from fastrr.probe import REQUIRED_TOOLS
+from fastrr.files.probe import REQUIRED_TOOLS
+from fastrr.files.staging import GMAC_FROM_BYTES
 
 CONFIG = """
 c = Component(name='main', executable='prog.sh', host='bare1', start_index=1)

@@ -26,7 +26,14 @@ from testbed import Bed, TestHost
 from testbed.bed import Result
 from testbed.needs import need
 
-from fastrr.ledger import AT_REST_S, TRUSTED_FILE_SYSTEMS, Ledger, LocalEntry, Mounts, RemoteEntry
+from fastrr.files.ledger import (
+    AT_REST_S,
+    TRUSTED_FILE_SYSTEMS,
+    Ledger,
+    LocalEntry,
+    Mounts,
+    RemoteEntry,
+)
 from fastrr.model import Signature
 
 CONFIG = """

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from fastrr.errors import ConnectionFailed
+from fastrr.hosts.shell import Script
 from fastrr.hosts.ssh.host import SshHost
 from fastrr.model import HostKeyPolicy, SshSettings
-from fastrr.shell import Script
 from testbed import loopback_bed
 from testbed.bed import PASSWORD, TestHost, end, make_key, wait_for_banner
 from testbed.docker_bed import DockerHost

@@ -16,10 +16,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from fastrr.components.launch import Started
 from fastrr.events import Event
-from fastrr.launch import Started
-from fastrr.ledger import Ledger, LocalLedger
-from fastrr.localfiles import LocalFiles
+from fastrr.files.ledger import Ledger, LocalLedger
+from fastrr.files.sources import LocalFiles
 from fastrr.model import (
     ComponentPlan,
     Deployment,
@@ -29,8 +29,8 @@ from fastrr.model import (
     HostPlan,
     SourceFile,
 )
-from fastrr.pool import Batch, Cancel, Reply, Stop, WorkerPool
-from fastrr.requests import (
+from fastrr.run.pool import Batch, Cancel, Reply, Stop, WorkerPool
+from fastrr.run.requests import (
     Check,
     Checked,
     CopyFiles,
@@ -40,7 +40,7 @@ from fastrr.requests import (
     Request,
     StartStage,
 )
-from fastrr.runner import Runner, RunOptions, RunReport
+from fastrr.run.runner import Runner, RunOptions, RunReport
 
 SILENT = "silent"
 """It answers nothing before it is cancelled."""

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from fastrr.shell import Script
+from fastrr.hosts.shell import Script
 
 NOBODY = 65534
 MARK = "FASTRR_TEST_BOX"
@@ -111,7 +111,7 @@ class Box:
     def run(
         self, script: Script, *, nobody: bool = False, timeout: float = 30
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run a script as the remote side of `fastrr.shell.SHELL_COMMAND` does.
+        """Run a script as the remote side of `fastrr.hosts.shell.SHELL_COMMAND` does.
 
         ``nobody``: as a user that permissions apply to, where the tests run as root.
         """

@@ -25,15 +25,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from fastrr import delta
-from fastrr.digests import digest
+from fastrr.components.launch import NotStarted, Started
 from fastrr.events import ComponentEnded, Event, Logged
+from fastrr.files import compare
+from fastrr.files.digests import digest
+from fastrr.files.ledger import TRUSTED_FILE_SYSTEMS, Ledger, Mounts, RemoteEntry
+from fastrr.files.transports import stream
 from fastrr.hosts.base import Completed
+from fastrr.hosts.context import Context
 from fastrr.hosts.local import LocalHost
 from fastrr.hosts.process import hear_out, start
-from fastrr.hostsession import HostSession
-from fastrr.launch import NotStarted, Started
-from fastrr.ledger import TRUSTED_FILE_SYSTEMS, Ledger, Mounts, RemoteEntry
+from fastrr.hosts.shell import join, quote
 from fastrr.model import (
     Algorithm,
     ComponentPlan,
@@ -43,7 +45,8 @@ from fastrr.model import (
     Signature,
     SourceFile,
 )
-from fastrr.requests import (
+from fastrr.run.hostsession import HostSession
+from fastrr.run.requests import (
     Check,
     Checked,
     CopyFiles,
@@ -56,9 +59,6 @@ from fastrr.requests import (
     StartStage,
     Watch,
 )
-from fastrr.shell import join, quote
-from fastrr.steps.context import Context
-from fastrr.transports import stream
 from testbed.shells import NOBODY, Box
 
 NAME = "box"
@@ -125,7 +125,7 @@ class Run:
         assert self.checked is not None
         files = self.context.plan.files
         sha1 = {source: self.stand.sha1(source) for source in self.context.sources}
-        same = self.checked.contents == delta.contents(sha1[target.source] for target in files)
+        same = self.checked.contents == compare.contents(sha1[target.source] for target in files)
         request = Decide({}, all_unchanged=True) if same else Decide(sha1)
         self.decided = answer(self.session.handle(request), Decided)
         return self.decided

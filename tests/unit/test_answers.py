@@ -8,7 +8,7 @@ from fastrr.errors import CommandFailed
 from fastrr.hosts import answers
 from fastrr.hosts.answers import Answer, AnsweredTooMuch, Errors, Lines, Pace, bound, bound_to
 from fastrr.hosts.base import Completed, answer_of
-from fastrr.shell import script
+from fastrr.hosts.shell import script
 
 
 def test_the_bound_follows_from_what_was_asked() -> None:

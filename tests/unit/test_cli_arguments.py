@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from fastrr import __version__
-from fastrr.arguments import parse
-from fastrr.cli import main
+from fastrr.cli.arguments import parse
+from fastrr.cli.main import main
 from fastrr.errors import UsageError
 
 
@@ -234,7 +234,7 @@ def test_what_nobody_expected_is_one_line_too(
     def break_down(options: object) -> None:
         raise RuntimeError("nobody expected this")
 
-    monkeypatch.setattr("fastrr.command.load", break_down)
+    monkeypatch.setattr("fastrr.cli.run.load", break_down)
     assert main(["-c", "/c.py"]) == 3
     assert capsys.readouterr().err == (
         "ERROR: RuntimeError: nobody expected this "

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from fastrr.delta import (
+from fastrr.files.compare import (
     Decision,
     base_dirs,
     contents,
@@ -14,6 +14,8 @@ from fastrr.delta import (
     missing_directories,
     settle,
 )
+from fastrr.files.probe import DirectoryFacts, HostFacts, Space
+from fastrr.hosts.shell import absolute
 from fastrr.model import (
     MISSING,
     Copy,
@@ -26,8 +28,6 @@ from fastrr.model import (
     Signature,
     SourceFile,
 )
-from fastrr.probe import DirectoryFacts, HostFacts, Space
-from fastrr.shell import absolute
 
 FACTS = HostFacts(
     home="/home/me",

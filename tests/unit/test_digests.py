@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from testbed.needs import lack, need
 
-from fastrr import digests as digests_module
-from fastrr.digests import Abandoned, Unsteady, digest
+from fastrr.files import digests as digests_module
+from fastrr.files.digests import Abandoned, Unsteady, digest
 from fastrr.model import Algorithm, Signature
 
 SHA1, XXH128, GMAC = Algorithm.SHA1, Algorithm.XXH128, Algorithm.GMAC

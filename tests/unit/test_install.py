@@ -14,9 +14,11 @@ import pytest
 from testbed.needs import need
 from testbed.shells import Box, gnu_and_busybox
 
-from fastrr import holding as holding_module
-from fastrr.digests import digest
-from fastrr.holding import (
+from fastrr.files import staging as holding_module
+from fastrr.files.digests import digest
+from fastrr.files.place import CONTROL, InstallFailure, finish_script, parse_finished
+from fastrr.files.probe import HostFacts
+from fastrr.files.staging import (
     Held,
     Preparation,
     Prepared,
@@ -30,10 +32,8 @@ from fastrr.holding import (
     prepare_script,
     remove_script,
 )
-from fastrr.install import CONTROL, InstallFailure, finish_script, parse_finished
+from fastrr.hosts.shell import Script, to_bytes, to_text
 from fastrr.model import Algorithm, Copy, CopyReason
-from fastrr.probe import HostFacts
-from fastrr.shell import Script, to_bytes, to_text
 
 RUN = "r1"
 NAMES = (

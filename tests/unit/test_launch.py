@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from testbed.shells import Box, eventually
 
-from fastrr.launch import (
+from fastrr.components.launch import (
     MAX_OPEN_FILES,
     NotStarted,
     SessionPlan,
@@ -27,9 +27,9 @@ from fastrr.launch import (
     parse_started,
     start_script,
 )
+from fastrr.components.state import Launch, component_directory, directory_name
+from fastrr.hosts.shell import to_bytes, to_text
 from fastrr.model import ComponentPlan
-from fastrr.shell import to_bytes, to_text
-from fastrr.state import Launch, component_directory, directory_name
 
 AWKWARD = (
     "",

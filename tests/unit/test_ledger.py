@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from fastrr import ledger as ledger_module
-from fastrr.ledger import (
+from fastrr.files import ledger as ledger_module
+from fastrr.files.ledger import (
     AT_REST_S,
     KEEP_DAYS,
     TRUSTED_FILE_SYSTEMS,
@@ -33,8 +33,8 @@ from fastrr.ledger import (
     at_rest,
     default_path,
 )
+from fastrr.hosts.shell import to_text
 from fastrr.model import Signature, SourceFile
-from fastrr.shell import to_text
 
 SECOND = 10**9
 SIGNATURE = Signature(10, 1_700_000_000_123456789, 1_700_000_000_987654321, 42, 65024)

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from fastrr import digests as digests_module
-from fastrr.digests import Unsteady
 from fastrr.errors import Interrupted, UsageError
-from fastrr.ledger import (
+from fastrr.files import digests as digests_module
+from fastrr.files.digests import Unsteady
+from fastrr.files.ledger import (
     AT_REST_S,
     TRUSTED_FILE_SYSTEMS,
     Ledger,
@@ -23,7 +23,7 @@ from fastrr.ledger import (
     LocalLedger,
     Mounts,
 )
-from fastrr.localfiles import FORESEE_FROM_BYTES, LocalFiles
+from fastrr.files.sources import FORESEE_FROM_BYTES, LocalFiles
 from fastrr.model import Algorithm, Signature, SourceFile
 
 SHA1 = Algorithm.SHA1
@@ -63,7 +63,7 @@ def test_each_file_is_read_once_for_each_algorithm(
         read.append((path, algorithm))
         return real(path, algorithm, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("fastrr.localfiles.digest", counting)
+    monkeypatch.setattr("fastrr.files.sources.digest", counting)
     path = tmp_path / "file"
     path.write_text("x")
     with opened(path) as files:
@@ -80,7 +80,7 @@ def remembered(ledger: Path, *paths: Path) -> set[str]:
 def set_clock(monkeypatch: pytest.MonkeyPatch, path: Path, seconds: float) -> None:
     """Have it be so many seconds after a file was last touched."""
     now_ns = path.stat().st_ctime_ns + int(seconds * 1e9)
-    monkeypatch.setattr("fastrr.localfiles.time.time_ns", lambda: now_ns)
+    monkeypatch.setattr("fastrr.files.sources.time.time_ns", lambda: now_ns)
 
 
 def test_digests_are_remembered_of_files_that_were_at_rest_when_they_were_read(
@@ -121,7 +121,7 @@ def test_a_file_is_at_rest_before_it_is_read_not_after(
         return real(*arguments)
 
     set_clock(monkeypatch, path, AT_REST_S - 0.1)
-    monkeypatch.setattr("fastrr.localfiles.digest", slow)
+    monkeypatch.setattr("fastrr.files.sources.digest", slow)
     with opened(path, ledger=str(ledger)) as files:
         files.collect(SHA1, [str(path)], nothing)
     assert remembered(ledger, path) == set()
@@ -143,7 +143,7 @@ def test_what_is_remembered_is_not_read(tmp_path: Path, monkeypatch: pytest.Monk
     path.write_text("x")
     signature = Signature.of(path.stat())
     Ledger(str(ledger)).store_local([LocalEntry(str(path), signature, "d" * 40)])
-    monkeypatch.setattr("fastrr.localfiles.digest", None)
+    monkeypatch.setattr("fastrr.files.sources.digest", None)
     with opened(path, ledger=str(ledger)) as files:
         assert files.collect(SHA1, [str(path)], nothing) == {str(path): "d" * 40}
 
@@ -170,7 +170,7 @@ def test_large_files_that_have_changed_are_read_at_once(
         read.append(Path(path).name)
         return real(path, *others)
 
-    monkeypatch.setattr("fastrr.localfiles.digest", reading)
+    monkeypatch.setattr("fastrr.files.sources.digest", reading)
     with opened(*paths.values(), ledger=ledger) as files:
         files.foresee()
         expected = hashlib.sha1(paths["changed"].read_bytes()).hexdigest()
@@ -185,7 +185,7 @@ def test_a_file_that_changes_while_it_is_read_is_named(
     def unsteady(path: str, *_rest: object) -> object:
         raise Unsteady(path)
 
-    monkeypatch.setattr("fastrr.localfiles.digest", unsteady)
+    monkeypatch.setattr("fastrr.files.sources.digest", unsteady)
     path = tmp_path / "file"
     path.write_text("x")
     with opened(path, ledger=str(tmp_path / "ledger")) as files:

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from testbed.shells import Box
 
-from fastrr.machine import ANOTHER, SAYS_ANOTHER, Machine, parse_seen, proof, see_script
+from fastrr.hosts.machine import ANOTHER, SAYS_ANOTHER, Machine, parse_seen, proof, see_script
 
 
 def seen(box: Box, mark: str = "/") -> Machine:

@@ -134,7 +134,7 @@ KEPT = "self._spans.append(event)"
 def test_what_breaks_something_is_noticed(
     copy: mutants.Copy, after: str, likely: str, word: str
 ) -> None:
-    mutant = Mutant("", "", [], likely.split(), "fastrr/timings.py", KEPT, after)
+    mutant = Mutant("", "", [], likely.split(), "fastrr/ui/timings.py", KEPT, after)
     assert copy.outcome(mutant, "", likely_only=True).word == word
 
 
@@ -144,7 +144,9 @@ def test_ctrl_c_ends_it_with_all_that_it_runs(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "--quiet"], cwd=project, check=True)
     command = [sys.executable, str(project / "scripts" / "mutants.py"), "--jobs=1", "ledger"]
     with subprocess.Popen(command, env=os.environ | {"TMPDIR": str(tmp_path)}) as process:
-        eventually(lambda: list(tmp_path.glob("fastrr-mutants-*/0/fastrr/watch.py")), 60)
+        eventually(
+            lambda: list(tmp_path.glob("fastrr-mutants-*/0/fastrr/components/endings.py")), 60
+        )
         time.sleep(0.3)
         for _ in range(2):
             process.send_signal(signal.SIGINT)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fastrr import secret
-from fastrr.arguments import parse
+from fastrr.cli.arguments import parse
+from fastrr.config import secret
 from fastrr.errors import UsageError
 from fastrr.hosts.ssh.target import local_user
 from fastrr.model import SshSettings
@@ -103,7 +103,7 @@ def test_ask_pass_asks_at_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 SHOW_ITSELF = """
 import os, subprocess, sys
-from fastrr.arguments import parse
+from fastrr.cli.arguments import parse
 from fastrr.errors import UsageError
 try:
     parse(sys.argv[1:])

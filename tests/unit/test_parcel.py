@@ -12,10 +12,7 @@ from typing import IO
 import pytest
 from testbed.shells import Box, gnu_and_busybox
 
-from fastrr.holding import Held, Preparation, Prepared, hold, parse_prepared, prepare_script
-from fastrr.hosts.base import Completed, Feed, Host
-from fastrr.hosts.process import feed, start
-from fastrr.install import (
+from fastrr.files.place import (
     CONTROL,
     Finished,
     InstallFailure,
@@ -24,8 +21,11 @@ from fastrr.install import (
     parse_finished,
     sent_mode,
 )
+from fastrr.files.staging import Held, Preparation, Prepared, hold, parse_prepared, prepare_script
+from fastrr.files.transports import Item, StreamTransport
+from fastrr.hosts.base import Completed, Feed, Host
+from fastrr.hosts.process import feed, start
 from fastrr.model import Algorithm, Copy, CopyReason
-from fastrr.transports import Item, StreamTransport
 
 RUN = "r1"
 KEY = bytes(16)

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from fastrr import pool as pool_module
 from fastrr.errors import Interrupted, TimeLimitPassed
 from fastrr.events import Event, Logged, Sent
 from fastrr.model import Failure
-from fastrr.pool import Batch, Cancel, Reply, Stop, WorkerPool
+from fastrr.run import pool as pool_module
+from fastrr.run.pool import Batch, Cancel, Reply, Stop, WorkerPool
 
 HOSTS = ("a", "b", "c", "d")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

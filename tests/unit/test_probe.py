@@ -11,16 +11,7 @@ from pathlib import Path
 import pytest
 from testbed.shells import Box, eventually, gnu_and_busybox, time_ratio
 
-from fastrr.model import (
-    FileKind,
-    FileTarget,
-    FreshBase,
-    HostPlan,
-    RemoteFile,
-    Signature,
-    SourceFile,
-)
-from fastrr.probe import (
+from fastrr.files.probe import (
     REQUIRED_TOOLS,
     Answer,
     DirectoryFacts,
@@ -36,7 +27,16 @@ from fastrr.probe import (
     parse_followed,
     probe_script,
 )
-from fastrr.shell import script, to_bytes, to_text
+from fastrr.hosts.shell import script, to_bytes, to_text
+from fastrr.model import (
+    FileKind,
+    FileTarget,
+    FreshBase,
+    HostPlan,
+    RemoteFile,
+    Signature,
+    SourceFile,
+)
 
 NAMES = (
     "plain",

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from fastrr import progress
 from fastrr.events import (
     Advanced,
     ComponentEnded,
@@ -26,7 +25,8 @@ from fastrr.events import (
     StepBegan,
     StepEnded,
 )
-from fastrr.progress import LogHandler, PlainDisplay, TerminalDisplay, size
+from fastrr.ui import progress
+from fastrr.ui.progress import LogHandler, PlainDisplay, TerminalDisplay, size
 
 RUN: tuple[Event, ...] = (
     StepBegan("check", 2, "hosts"),
@@ -92,7 +92,7 @@ def test_a_long_step_is_told_of_now_and_then(
     lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr("fastrr.progress.time.monotonic", lambda: now)
+    monkeypatch.setattr("fastrr.ui.progress.time.monotonic", lambda: now)
     display = PlainDisplay()
     display.show(StepBegan("copy", 4_000_000, "B"))
     for second in range(12):

@@ -6,8 +6,8 @@ import pytest
 
 from fastrr.errors import Interrupted, TimeLimitPassed
 from fastrr.exitcodes import ExitCode
-from fastrr.report import table
-from fastrr.runner import HostReport, RunReport
+from fastrr.run.runner import HostReport, RunReport
+from fastrr.ui.table import table
 
 
 def report(*hosts: HostReport) -> RunReport:

@@ -9,7 +9,7 @@ from threading import Thread
 import pytest
 
 from fastrr.errors import Interrupted
-from fastrr.steps.room import Room
+from fastrr.hosts.budget import Room
 
 
 def test_no_more_than_there_is_room_for() -> None:

@@ -9,8 +9,8 @@ import pytest
 from testbed.shells import time_ratio
 
 from fastrr.errors import CommandFailed
-from fastrr.transports.base import Item
-from fastrr.transports.rsync import _plant, _Progress, _refused
+from fastrr.files.transports.base import Item
+from fastrr.files.transports.rsync import _plant, _Progress, _refused
 
 
 @pytest.mark.parametrize("cut", [1, 3, 7, 1000])

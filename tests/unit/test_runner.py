@@ -25,12 +25,13 @@ from testbed.scripted import (
     until,
 )
 
-from fastrr import delta, runner, worker
+from fastrr.components.launch import NotStarted
 from fastrr.events import ComponentEnded, StepBegan
 from fastrr.exitcodes import ExitCode
-from fastrr.launch import NotStarted
+from fastrr.files import compare
 from fastrr.model import Algorithm, Deployment, Failure, RunSettings, SshSettings
-from fastrr.requests import Check, Checked, CopyFiles, CopyReport, Decide, Decided
+from fastrr.run import runner, worker
+from fastrr.run.requests import Check, Checked, CopyFiles, CopyReport, Decide, Decided
 
 
 def without(host: str, after: str) -> dict[str, str]:
@@ -256,7 +257,7 @@ def test_each_host_is_told_the_digests_it_asks_for(sources: list[Path]) -> None:
     one, two = map(str, sources)
     of_one = sha1(b"one").hexdigest()
     both = {one: of_one, two: sha1(b"two").hexdigest()}
-    contents = delta.contents(both.values())
+    contents = compare.contents(both.values())
     run = conduct(
         plans,
         {

@@ -25,10 +25,10 @@ from testbed.scripted import (
     until,
 )
 
-from fastrr import pool, runner
 from fastrr.exitcodes import ExitCode
 from fastrr.model import Failure
-from fastrr.requests import Checked, CopyReport
+from fastrr.run import pool, runner
+from fastrr.run.requests import Checked, CopyReport
 
 
 def interrupt() -> None:

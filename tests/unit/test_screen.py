@@ -9,8 +9,14 @@ from pathlib import Path
 import pytest
 from testbed.shells import Box, eventually, executed
 
-from fastrr.screen import StopAnswer, parse_sessions, parse_stopped, screen_word, stop_script
-from fastrr.shell import to_bytes, to_text
+from fastrr.components.screen import (
+    StopAnswer,
+    parse_sessions,
+    parse_stopped,
+    screen_word,
+    stop_script,
+)
+from fastrr.hosts.shell import to_bytes, to_text
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from posixpath import dirname
 import pytest
 from testbed.shells import Box
 
-from fastrr.shell import (
+from fastrr.hosts.shell import (
     SHELL_COMMAND,
     fits_a_line,
     here_document,

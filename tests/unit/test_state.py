@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from testbed.shells import Box, executed
 
+from fastrr.components.state import LOOK, Launch, component_directory, directory_name, name_of
+from fastrr.hosts.shell import Script, quote, script, to_bytes, to_text
 from fastrr.model import ComponentPlan
-from fastrr.shell import Script, quote, script, to_bytes, to_text
-from fastrr.state import LOOK, Launch, component_directory, directory_name, name_of
 
 NAMES = (
     *("plain", "two words", "it's", "$HOME", "ünï 🚀", "-n", "%", "%2F", "a/b", "a|b", "..", "."),

@@ -9,8 +9,8 @@ import pytest
 from testbed.shells import Box, time_ratio
 from testbed.stand import BoxHost, mode
 
-from fastrr.transports import Item, StreamTransport
-from fastrr.transports.stream import _refused
+from fastrr.files.transports import Item, StreamTransport
+from fastrr.files.transports.stream import _refused
 
 NOW_AND_THEN = pytest.mark.parametrize("keep", [1 << 20, 0], ids=["kept", "from files"])
 """Content that all hosts get from memory, or that goes out from the files."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from testbed.needs import need
 
-from fastrr.transports.tarstream import END, header, padding
+from fastrr.files.transports.tarstream import END, header, padding
 
 NAMES = [
     b"a",

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from fastrr.events import Advanced, Sent, Span, StepBegan, StepEnded
-from fastrr.timings import Timings
+from fastrr.ui.timings import Timings
 
 
 def test_a_row_a_host_and_a_column_an_activity(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr("fastrr.timings.time.monotonic", lambda: now)
+    monkeypatch.setattr("fastrr.ui.timings.time.monotonic", lambda: now)
     timings = Timings()
     timings.take(StepBegan("start 1", 2, "components"))
     timings.take(Span("web", "connect", 100.0, 100.25))

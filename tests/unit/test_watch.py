@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from testbed.shells import Box, eventually, executed, time_ratio
 
-from fastrr import watch
+from fastrr.components import endings as watch
+from fastrr.components.endings import Ended, Parser, readable_log, status_script, watch_script
+from fastrr.components.state import Launch
+from fastrr.hosts.shell import Script
 from fastrr.model import ComponentPlan
-from fastrr.shell import Script
-from fastrr.state import Launch
-from fastrr.watch import Ended, Parser, readable_log, status_script, watch_script
 
 
 @pytest.fixture(autouse=True)

@@ -13,8 +13,8 @@ import pytest
 from testbed.needs import lack
 from testbed.shells import NOBODY, Box
 
-from fastrr.shell import script
-from fastrr.ways import OWN, Place, Walker, on_the_way, parse_asked, places_script
+from fastrr.hosts.shell import script
+from fastrr.hosts.ways import OWN, Place, Walker, on_the_way, parse_asked, places_script
 
 ME, BOB = 1000, 1001
 DIRECTORY, OPEN, STICKY = 0o40755, 0o40777, 0o41777

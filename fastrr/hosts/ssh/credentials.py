@@ -24,9 +24,9 @@ import paramiko
 from paramiko.agent import AgentSSH
 
 from fastrr.errors import LoginRefused
+from fastrr.hosts.shell import to_bytes
 from fastrr.hosts.ssh.algorithms import of_key
 from fastrr.hosts.ssh.target import SshTarget
-from fastrr.shell import to_bytes
 
 MAX_TRIES = 6
 """sshd_config(5), MaxAuthTries."""

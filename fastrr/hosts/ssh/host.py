@@ -24,13 +24,13 @@ from fastrr.hosts.answers import (
     output,
 )
 from fastrr.hosts.base import Completed, Feed, FileSender, took_too_long
+from fastrr.hosts.machine import ANOTHER, SAYS_ANOTHER
 from fastrr.hosts.process import feed, hear_out, kill
+from fastrr.hosts.shell import SHELL_COMMAND, Script
 from fastrr.hosts.ssh import openssh, pacing, patience
 from fastrr.hosts.ssh.connection import Connection, connect
 from fastrr.hosts.ssh.sftp import SftpSender
-from fastrr.machine import ANOTHER, SAYS_ANOTHER
 from fastrr.model import SshSettings
-from fastrr.shell import SHELL_COMMAND, Script
 
 _CHUNK_BYTES = 1 << 15
 _FEED_BYTES = 1 << 18

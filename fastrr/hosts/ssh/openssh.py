@@ -23,11 +23,11 @@ from pathlib import Path
 
 from fastrr.errors import CommandFailed
 from fastrr.hosts.process import start
+from fastrr.hosts.shell import join, quote, to_bytes
 from fastrr.hosts.ssh import patience
 from fastrr.hosts.ssh.algorithms import fast_first, of_key
 from fastrr.hosts.ssh.credentials import Credential
 from fastrr.hosts.ssh.target import Address, SshTarget
-from fastrr.shell import join, quote, to_bytes
 
 ALIAS = "fastrr-verified-host"
 """The name of the host in the known_hosts file that is made for the connection."""

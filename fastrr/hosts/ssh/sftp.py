@@ -26,9 +26,9 @@ from paramiko.sftp import (
 )
 
 from fastrr.errors import ConnectionLost
+from fastrr.hosts.shell import to_bytes
 from fastrr.hosts.ssh import patience
 from fastrr.hosts.ssh.connection import Connection
-from fastrr.shell import to_bytes
 
 AT_ONCE = 256
 """Files under way: a server has as many open, and may have 1024 (getrlimit(2), RLIMIT_NOFILE)."""

@@ -11,12 +11,12 @@ import logging
 import paramiko
 
 from fastrr.errors import LoginRefused
+from fastrr.hosts.shell import quote
 from fastrr.hosts.ssh import known_hosts, revoked
 from fastrr.hosts.ssh.algorithms import of_key
 from fastrr.hosts.ssh.certificates import Shown
 from fastrr.hosts.ssh.target import SshTarget
 from fastrr.model import HostKeyPolicy
-from fastrr.shell import quote
 
 logger = logging.getLogger(__name__)
 

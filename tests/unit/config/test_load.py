@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fastrr.arguments import parse
+from fastrr.cli.arguments import parse
 from fastrr.config.load import load, muddlers
 from fastrr.errors import ConfigError
 from fastrr.model import Deployment, FileTarget

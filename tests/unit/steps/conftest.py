@@ -8,7 +8,7 @@ import pytest
 from testbed.shells import Box
 from testbed.stand import Stand
 
-from fastrr import ledger
+from fastrr.files import ledger
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from testbed.shells import eventually
 from testbed.stand import Stand
 
 from fastrr.errors import CommandFailed
-from fastrr.shell import quote
+from fastrr.hosts.shell import quote
 
 EXTRAS = ("ln", "openssl", "screen", "tar", "rsync")
 

@@ -16,10 +16,10 @@ from testbed.stand import Run, Stand, alter, mode
 
 from fastrr.errors import CommandFailed, ConnectionLost, HostError, Interrupted
 from fastrr.events import Sent
-from fastrr.holding import discard_script
-from fastrr.requests import CopyReport
-from fastrr.steps import copying
-from fastrr.transports import choice
+from fastrr.files import copy as copying
+from fastrr.files import method as choice
+from fastrr.files.staging import discard_script
+from fastrr.run.requests import CopyReport
 
 BOTH_WAYS = pytest.mark.parametrize("prepared", [False, True], ids=["at once", "prepared"])
 """By one command, or with directories that are made before."""

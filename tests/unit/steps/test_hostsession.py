@@ -10,8 +10,8 @@ import pytest
 from testbed.shells import eventually
 from testbed.stand import NAME, Run, Stand
 
+from fastrr.components.launch import NotStarted, Started
 from fastrr.errors import ConnectionLost, HostError
-from fastrr.launch import NotStarted, Started
 from fastrr.model import ComponentPlan, FileTarget, FreshBase
 
 

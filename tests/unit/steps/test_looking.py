@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from testbed.stand import NAME, Stand, alter, mode, signature
 
-from fastrr import delta, ledger, probe
 from fastrr.errors import CommandFailed
-from fastrr.ledger import Listing, RemoteEntry
+from fastrr.files import compare, ledger, probe
+from fastrr.files.ledger import Listing, RemoteEntry
 
 
 def listing(stand: Stand) -> Listing | None:
@@ -31,7 +31,7 @@ def lie_of_all(stand: Stand, machine: str | None = None) -> None:
     """The same of all files together."""
     known = listing(stand)
     assert known
-    contents = delta.contents(stand.sha1(target.source) for target in stand.plan.files)
+    contents = compare.contents(stand.sha1(target.source) for target in stand.plan.files)
     told = known._replace(contents=contents, machine=machine or known.machine)
     stand.ledger.store_listing(NAME, probe.listing_key(stand.plan), told)
 

@@ -12,10 +12,10 @@ import pytest
 from testbed.shells import eventually
 from testbed.stand import NAME, Run, Stand
 
+from fastrr.components import start as starting
+from fastrr.components.launch import NotStarted, Started
 from fastrr.errors import CommandFailed
-from fastrr.launch import NotStarted, Started
 from fastrr.model import ComponentPlan, FileTarget, FreshBase
-from fastrr.steps import starting
 
 UNTIL_THE_END = "exec sleep 60"
 

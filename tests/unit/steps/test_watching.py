@@ -12,11 +12,11 @@ import pytest
 from testbed.shells import Box, eventually
 from testbed.stand import NAME, BoxHost, Run, Stand
 
+from fastrr.components import watch as watching
 from fastrr.errors import CommandFailed, ConnectionFailed, ConnectionLost, LoginRefused
 from fastrr.events import ComponentEnded, Logged
 from fastrr.hosts.base import Completed
-from fastrr.shell import Script
-from fastrr.steps import watching
+from fastrr.hosts.shell import Script
 
 UNTIL_THE_END = "exec sleep 60"
 WHEN_TOLD = "until [ -e go ]; do sleep 0.02; [ $((n += 1)) -lt 500 ] || exit 99; done; exit 4"

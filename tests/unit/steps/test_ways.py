@@ -13,9 +13,9 @@ from testbed.shells import NOBODY
 from testbed.stand import Stand
 
 from fastrr.errors import HostError
-from fastrr.ledger import AT_REST_S
+from fastrr.files.ledger import AT_REST_S
 from fastrr.model import FreshBase
-from fastrr.requests import CopyReport
+from fastrr.run.requests import CopyReport
 
 SOMEBODY = 1234
 

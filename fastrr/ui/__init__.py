@@ -1,0 +1,1 @@
+"""Events -> a person: log lines, bars, tables, timings."""
