@@ -118,30 +118,6 @@ class Deployment(NamedTuple):
         )
 
 
-class RunSettings(NamedTuple):
-    """What every worker needs to know beyond the plans. Never holds a secret."""
-
-    session: str = "runner"
-    copy_only: bool = False
-    kill_first: bool = True
-    """End earlier sessions of this name; otherwise add windows to the one that runs."""
-    zombie: bool = True
-    transport: str = "auto"
-    """How content is sent; see `fastrr.files.method`."""
-    allow_shared: tuple[str, ...] = ()
-    """Directories on hosts that everybody may write to, and that are written to all the same."""
-    rehash: bool = False
-    """Compute all digests anew, whatever the ledger remembers."""
-    ledger: str | None = None
-    """Path of the ledger; None: remember nothing."""
-    run_id: str = "0"
-    """Distinguishes this run's temporary names from those of any other run."""
-    gmac_key: bytes = bytes(16)
-    """Fresh for each run; the hosts get to know it."""
-    connect_timeout_s: float = 20.0
-    start_timeout_s: float = 60.0
-
-
 class HostKeyPolicy(Enum):
     """What to do about a host key that is not in known_hosts (ssh_config(5))."""
 

@@ -68,6 +68,8 @@ class Mutant:
             )
         (name,) = found
         broken = sources[name].replace(self.before, self.after)
+        if not name.endswith(".py"):
+            return name, broken
         try:
             ast.parse(broken, name)
         except SyntaxError as error:
@@ -157,7 +159,8 @@ def read_sources(top: Path = REPOSITORY) -> dict[str, str]:
     """Return the text of each file of the product, by its path below ``top``."""
     return {
         str(path.relative_to(top)): path.read_text(encoding="utf-8")
-        for path in sorted((top / PRODUCT).rglob("*.py"))
+        for path in sorted((top / PRODUCT).rglob("*"))
+        if path.suffix in {".py", ".sh"}
     }
 
 

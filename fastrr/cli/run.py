@@ -10,14 +10,16 @@ import traceback
 from collections.abc import Iterator
 from typing import IO
 
+from fastrr.components.settings import SessionSettings
 from fastrr.config.load import load
 from fastrr.config.options import Options
 from fastrr.errors import FastrrError, UsageError
 from fastrr.events import Event
 from fastrr.exitcodes import ExitCode
 from fastrr.files.ledger import default_path
+from fastrr.files.settings import FileSettings
 from fastrr.hosts import warm_up
-from fastrr.model import HostKeyPolicy, RunSettings, SshSettings
+from fastrr.model import HostKeyPolicy, SshSettings
 from fastrr.run.runner import RunOptions, run
 from fastrr.text import printable_lines
 from fastrr.ui.progress import LogHandler, PlainDisplay, TerminalDisplay
@@ -75,19 +77,6 @@ def _run(options: Options, handler: LogHandler) -> int:
     on_terminal = sys.stderr is not None and sys.stderr.isatty() and not options.no_progress
     display = TerminalDisplay() if on_terminal else PlainDisplay()
     handler.display = display if isinstance(display, TerminalDisplay) else None
-    settings = RunSettings(
-        session=options.screen,
-        copy_only=options.copy_only,
-        kill_first=options.kill_first,
-        zombie=not options.no_zombie,
-        transport=options.transport,
-        allow_shared=tuple(options.allow_shared),
-        rehash=options.rehash,
-        ledger=default_path(),
-        gmac_key=secrets.token_bytes(16),
-        run_id=secrets.token_hex(6),
-        connect_timeout_s=options.connect_timeout,
-    )
     ssh = SshSettings(
         options.user, options.ssh_pass, options.ssh_config, HostKeyPolicy(options.host_keys)
     )
@@ -96,6 +85,21 @@ def _run(options: Options, handler: LogHandler) -> int:
     warm_up([plan.host for plan in deployment.hosts], ssh)
     conduct = RunOptions(
         jobs=options.jobs,
+        files=FileSettings(
+            transport=options.transport,
+            allow_shared=tuple(options.allow_shared),
+            rehash=options.rehash,
+            ledger=default_path(),
+            gmac_key=secrets.token_bytes(16),
+            temporary_prefix=f"fastrr-{options.screen}",
+        ),
+        session=SessionSettings(
+            name=options.screen,
+            run_id=secrets.token_hex(6),
+            kill_first=options.kill_first,
+            zombie=not options.no_zombie,
+        ),
+        connect_timeout_s=options.connect_timeout,
         always_copy=options.always_copy,
         copy_only=options.copy_only,
         keep_going=options.keep_going,
@@ -109,7 +113,7 @@ def _run(options: Options, handler: LogHandler) -> int:
 
     trace = _open_trace(options.trace)
     try:
-        report = run(deployment, settings, ssh, conduct, tell)
+        report = run(deployment, ssh, conduct, tell)
     finally:
         display.close()
         handler.display = None

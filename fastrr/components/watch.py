@@ -5,47 +5,55 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from posixpath import join
+from typing import NamedTuple
 
-from fastrr.components import endings as watch
-from fastrr.components import launch
+from fastrr.components import endings, launch
+from fastrr.components.settings import SessionSettings
+from fastrr.components.start import started
 from fastrr.components.state import Launch
 from fastrr.errors import CommandFailed, ConnectionFailed, ConnectionLost, HostError, LoginRefused
 from fastrr.events import ComponentEnded
 from fastrr.hosts import machine
 from fastrr.hosts.base import ask, understood
 from fastrr.hosts.context import Context
-from fastrr.hosts.machine import Machine
-from fastrr.hosts.shell import parent
 
 RECONNECT_PAUSES_S: tuple[float, ...] = (0.5, 1, 2, 5, 10, 20, 30, 60)
 
 
-def wait_for(context: Context, launches: Sequence[Launch], there: Machine) -> None:
-    """Wait until all of ``launches`` have ended, whatever becomes of the connection.
+class Watch(NamedTuple):
+    """Wait for the host's waited components: a `ComponentEnded` event for each.
 
-    ``there``: the machine that they were started on.
-
-    :raises HostError: when the host can't be asked any more.
+    Whatever becomes of the connection.
     """
-    with context.timed("watch", f"{len(launches)} components"):
-        _wait_for(context, launches, there)
+
+    settings: SessionSettings = SessionSettings()
+
+    @property
+    def only_waits(self) -> bool:
+        return True
+
+    def handle(self, context: Context) -> None:
+        """See `Request`; a host that can't be asked any more is an error."""
+        waited = [one for one in started(context, self.settings) if one.component.wait]
+        with context.timed("watch", f"{len(waited)} components"):
+            _wait_for(context, waited, self.settings)
 
 
-def _wait_for(context: Context, launches: Sequence[Launch], there: Machine) -> None:
+def _wait_for(context: Context, launches: Sequence[Launch], settings: SessionSettings) -> None:
     waiting = list(launches)
     while waiting:
-        parser = watch.Parser(waiting)
+        parser = endings.Parser(waiting)
         ended: set[str] = set()
 
-        def hear(line: bytes, parser: watch.Parser = parser, ended: set[str] = ended) -> None:
+        def hear(line: bytes, parser: endings.Parser = parser, ended: set[str] = ended) -> None:
             if (one := parser.hear(line)) is not None:
                 ended.add(one.component)
                 _tell(context, launches, one)
 
         try:
-            completed = context.host.run(watch.watch_script(waiting), hear)
+            completed = context.host.run(endings.watch_script(waiting), hear)
         except ConnectionLost as lost:
-            _reconnect(context, lost, RECONNECT_PAUSES_S, there, launches[0])
+            _reconnect(context, lost, RECONNECT_PAUSES_S, settings)
         else:
             if len(ended) < len(waiting):
                 raise CommandFailed(
@@ -55,28 +63,38 @@ def _wait_for(context: Context, launches: Sequence[Launch], there: Machine) -> N
         waiting = [one for one in waiting if one.component.name not in ended]
 
 
-def glance(context: Context, launches: Sequence[Launch], there: Machine) -> None:
-    """See which of ``launches`` have ended already; a courtesy, which fails with a warning only.
+class Glance(NamedTuple):
+    """See which other components have ended already: an event for each.
 
-    ``there``: as for `wait_for`.
+    A courtesy, which fails with a warning only.
     """
-    script = watch.status_script(launches)
-    try:
+
+    settings: SessionSettings = SessionSettings()
+
+    @property
+    def only_waits(self) -> bool:
+        return True
+
+    def handle(self, context: Context) -> None:
+        """See `Request`."""
+        others = [one for one in started(context, self.settings) if not one.component.wait]
+        script = endings.status_script(others)
         try:
-            body, _ = ask(context.host, script, "looking for ended components")
-        except ConnectionLost as lost:
-            _reconnect(context, lost, RECONNECT_PAUSES_S[:1], there, launches[0])
-            body, _ = ask(context.host, script, "looking for ended components")
-    except HostError as error:
-        context.log(logging.WARNING, f"whether its components still run can't be told: {error}")
-        return
-    parser = watch.Parser(launches)
-    for line in body.split(b"\n"):
-        if (one := parser.hear(line)) is not None:
-            _tell(context, launches, one)
+            try:
+                body, _ = ask(context.host, script, "looking for ended components")
+            except ConnectionLost as lost:
+                _reconnect(context, lost, RECONNECT_PAUSES_S[:1], self.settings)
+                body, _ = ask(context.host, script, "looking for ended components")
+        except HostError as error:
+            context.log(logging.WARNING, f"whether its components still run can't be told: {error}")
+            return
+        parser = endings.Parser(others)
+        for line in body.split(b"\n"):
+            if (one := parser.hear(line)) is not None:
+                _tell(context, others, one)
 
 
-def _tell(context: Context, launches: Sequence[Launch], ended: watch.Ended) -> None:
+def _tell(context: Context, launches: Sequence[Launch], ended: endings.Ended) -> None:
     which = next(one for one in launches if one.component.name == ended.component)
     context.emit(
         ComponentEnded(
@@ -99,8 +117,7 @@ def _reconnect(
     context: Context,
     lost: ConnectionLost,
     pauses_s: Sequence[float],
-    there: Machine,
-    launched: Launch,
+    settings: SessionSettings,
 ) -> None:
     """Connect again to the same machine; what is watched goes on without us.
 
@@ -115,7 +132,7 @@ def _reconnect(
             context.log(logging.WARNING, f"{lost}; connecting again")
         try:
             context.host.connect()
-            _see_that_it_is(context, there, launched)
+            _see_that_it_is(context, settings)
         except LoginRefused as error:  # trying that again makes it worse
             failed = error
             break
@@ -136,16 +153,17 @@ class _AnotherMachine(CommandFailed):
     """What was started is not where the connection leads to."""
 
 
-def _see_that_it_is(context: Context, there: Machine, launched: Launch) -> None:
+def _see_that_it_is(context: Context, settings: SessionSettings) -> None:
     """See that the connection leads to the machine where something was started, as it was then.
 
     :raises _AnotherMachine: when it does not.
     :raises ConnectionLost: when it can't be asked.
     """
-    mark = launch.run_file(parent(launched.state), context.settings.run_id)
+    directory = settings.directory(context.facts.state_directory)
+    mark = launch.run_file(directory, settings.run_id)
     body, _ = ask(context.host, machine.see_script(mark), "seeing which machine it is")
     seen, marked = understood(lambda: machine.parse_seen(body))
-    if there.differs(seen) or not marked:
+    if context.facts.which.differs(seen) or not marked:
         raise _AnotherMachine(
             "the host was restarted, or another machine is behind its name: what was started "
             "there is lost, or out of sight"

@@ -1,140 +1,168 @@
-"""The check step on one host: connect, look, and decide what can be decided without digests."""
+"""The check step on one host: connect, look, and decide what to copy."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections import defaultdict
-from posixpath import join
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-from fastrr.components import state
 from fastrr.errors import CommandFailed
 from fastrr.events import Span
-from fastrr.files import compare, probe, staging
+from fastrr.files import compare, staging
 from fastrr.files.compare import Decision, Draft
 from fastrr.files.look import Seen, look, look_at_each
-from fastrr.files.probe import HostFacts
+from fastrr.files.settings import FileSettings
 from fastrr.files.transports import programs_here, unusable
 from fastrr.hosts.context import Context
-from fastrr.model import Algorithm, RunSettings
-from fastrr.run.requests import Checked, Decide, Decided
+from fastrr.hosts.facts import Aspect, HostFacts, missing_tools
+from fastrr.model import Algorithm
 
 logger = logging.getLogger(__name__)
+
+
+class Checked(NamedTuple):
+    """A host that can take part in the run."""
+
+    account: tuple[str, ...]
+    also: tuple[Any, ...] = ()
+    """The answers to what else was asked."""
+    unsettled: tuple[str, ...] = ()
+    """Sources whose SHA-1 decides whether they are copied."""
+    contents: str = ""
+    """Of all files of the plan, where they are known to be as they were: see `compare.contents`.
+    Then all sources are unsettled, if theirs are not the same."""
+    problems: tuple[str, ...] = ()
+    """What stops the copies that are needed in any case."""
 
 
 class Findings(NamedTuple):
     """What the check found out, for the steps after it."""
 
-    facts: HostFacts
     seen: Seen
     draft: Draft
     """Where the host was looked at briefly, of all but its files."""
     base_dirs: tuple[str, ...]
     """The temporary base_dirs to be made, in order of `HostPlan.fresh`."""
-    sessions: tuple[str, ...]
-    """``pid.name`` of the sessions of the run's name that are there already."""
+    also: tuple[Aspect[Any], ...] = ()
+    """What else was asked."""
 
-    def checked(self, settings: RunSettings) -> Checked:
-        """Return what the coordinator needs to know of it."""
-        return Checked(
-            self.facts.account,
-            self.sessions if settings.kill_first and not settings.copy_only else (),
-            tuple({copy.source for copy, _ in self.draft.unsettled}),
-            self.seen.listing.contents if self.seen.listing else "",
-            self.draft.decision.problems,
+
+class Check(NamedTuple):
+    """Connect and look."""
+
+    always_copy: bool = False
+    also: tuple[Aspect[Any], ...] = ()
+    """What else is asked in the same round trip; answers are kept, see `Context.kept`."""
+    settings: FileSettings = FileSettings()
+
+    @property
+    def only_waits(self) -> bool:
+        return True
+
+    def handle(self, context: Context) -> Checked:
+        """See `Request`; a host that lacks what the run needs is an error, too."""
+        with context.timed("connect"):
+            context.host.connect()
+        with context.timed("check"):
+            seen = look(context, self.settings, self.also, self.always_copy)
+        context.facts = seen.answer.facts
+        if hashing_s := seen.answer.found.hashing_s:
+            now = time.monotonic()
+            context.emit(Span(context.host.name, "hash", now - hashing_s, now, "as part of check"))
+        _require_tools(context, self.settings.transport)
+        for aspect, answer in zip(self.also, seen.answer.also, strict=True):
+            aspect.require(context.plan, context.facts, answer)
+            context.keep(answer)
+        base_dirs = compare.base_dirs(
+            context.plan, context.facts, self.settings.temporary_prefix, context.new_name()
         )
-
-    def session_directory(self, settings: RunSettings) -> str:
-        """Where the state of the session's components is kept."""
-        return join(self.facts.state_directory, state.directory_name(settings.session))
-
-
-def check(context: Context, always_copy: bool) -> Findings:
-    """Connect to the host and look at it.
-
-    :raises HostError: when it can't be reached, or lacks what the run needs.
-    """
-    with context.timed("connect"):
-        context.host.connect()
-    with context.timed("check"):
-        seen = look(context, always_copy)
-    facts, settings = seen.facts, context.settings
-    if facts.hashing_s:
-        now = time.monotonic()
-        context.emit(
-            Span(context.host.name, "hash", now - facts.hashing_s, now, "as part of check")
-        )
-    _require_tools(context, facts)
-    base_dirs = compare.base_dirs(context.plan, facts, settings.session, context.new_name())
-    plan = context.plan._replace(files=()) if seen.listing else context.plan
-    draft = compare.draft(
-        plan, facts, seen.files, context.sources, base_dirs, always_copy=always_copy
-    ).with_problems(seen.objections)
-    sessions = tuple(s for s in facts.sessions if s.partition(".")[2] == settings.session)
-    return Findings(facts, seen, draft, base_dirs, sessions)
-
-
-def decide(context: Context, findings: Findings, request: Decide) -> tuple[Findings, Decision]:
-    """Say what to copy, now that the digests of the sources are known.
-
-    Also return the findings, of which there are more if the host had been looked at briefly.
-
-    :raises HostError: when the host has to be looked at once more, and that can't be done.
-    """
-    if request.all_unchanged:
-        return findings, findings.draft.decision._replace(unchanged=len(context.plan.files))
-    if findings.seen.listing is not None:
-        with context.timed("check", "again, each file"):
-            seen = look_at_each(context)
-        draft = compare.draft(
-            context.plan, seen.facts, seen.files, context.sources, findings.base_dirs
+        named = zip(context.plan.fresh, base_dirs, strict=True)
+        context.base_dirs = {fresh.component: path for fresh, path in named}
+        plan = context.plan._replace(files=()) if seen.listing else context.plan
+        drafted = compare.draft(
+            plan, seen.answer, context.sources, base_dirs, always_copy=self.always_copy
         ).with_problems(seen.objections)
-        findings = findings._replace(facts=seen.facts, seen=seen, draft=draft)
-    return findings, compare.settle(context.plan, findings.facts, findings.draft, request.digests)
+        context.keep(Findings(seen, drafted, base_dirs, self.also))
+        return Checked(
+            context.facts.account,
+            seen.answer.also,
+            tuple({copy.source for copy, _ in drafted.unsettled}),
+            seen.listing.contents if seen.listing else "",
+            drafted.decision.problems,
+        )
 
 
-def decided(context: Context, findings: Findings, decision: Decision) -> Decided:
-    """Return what the coordinator needs to know of a decision."""
-    able = staging.abilities(findings.facts)
-    wanted: dict[Algorithm, list[str]] = defaultdict(list)
-    for copy in decision.copies:
-        wanted[staging.algorithm(copy, able)].append(copy.source)
-    if logger.isEnabledFor(logging.DEBUG):
+class Decided(NamedTuple):
+    """What is to be done; the host's worker keeps the particulars."""
+
+    unchanged: int = 0
+    wanted: Mapping[Algorithm, tuple[str, ...]] = {}
+    """The sources of all copies, by the algorithm that verifies them."""
+    to_do: bool = False
+    """There is something to be made or copied."""
+    problems: tuple[str, ...] = ()
+
+
+class Decide(NamedTuple):
+    """Say what to copy, after a `Check`."""
+
+    digests: Mapping[str, str]
+    """SHA-1 of the unsettled sources."""
+    all_unchanged: bool = False
+    """The contents are the same: no digests are needed."""
+    settings: FileSettings = FileSettings()
+
+    @property
+    def only_waits(self) -> bool:
+        return False
+
+    def handle(self, context: Context) -> Decided:
+        """See `Request`; a host that was looked at briefly may have to be looked at once more."""
+        findings = self._complete(context)
+        decision = self._decision(context, findings)
+        context.keep(findings)
+        context.keep(decision)
+        able = staging.abilities(findings.seen.answer.hashers)
+        wanted: dict[Algorithm, list[str]] = defaultdict(list)
         for copy in decision.copies:
-            context.log(logging.DEBUG, f"copy {copy.destination}: {copy.reason.value}")
-    return Decided(
-        decision.unchanged,
-        {by: tuple(sources) for by, sources in wanted.items()},
-        not decision.nothing_to_do,
-        decision.problems,
-    )
+            wanted[staging.algorithm(copy, able)].append(copy.source)
+        if logger.isEnabledFor(logging.DEBUG):
+            for copy in decision.copies:
+                context.log(logging.DEBUG, f"copy {copy.destination}: {copy.reason.value}")
+        return Decided(
+            decision.unchanged,
+            {by: tuple(sources) for by, sources in wanted.items()},
+            not decision.nothing_to_do,
+            decision.problems,
+        )
+
+    def _complete(self, context: Context) -> Findings:
+        """Return the findings, of which there are more if the host was looked at briefly."""
+        findings = context.kept(Findings)
+        assert findings is not None
+        if self.all_unchanged or findings.seen.listing is None:
+            return findings
+        with context.timed("check", "again, each file"):
+            seen = look_at_each(context, self.settings, findings.also)
+        drafted = compare.draft(
+            context.plan, seen.answer, context.sources, findings.base_dirs
+        ).with_problems(seen.objections)
+        context.facts = seen.answer.facts
+        return findings._replace(seen=seen, draft=drafted)
+
+    def _decision(self, context: Context, findings: Findings) -> Decision:
+        if self.all_unchanged:
+            return findings.draft.decision._replace(unchanged=len(context.plan.files))
+        return compare.settle(context.plan, findings.seen.answer, findings.draft, self.digests)
 
 
-def _require_tools(context: Context, facts: HostFacts) -> None:
-    if missing := probe.missing_tools(facts):
+def _require_tools(context: Context, transport: str) -> None:
+    facts: HostFacts = context.facts
+    if missing := missing_tools(facts):
         raise CommandFailed(f"the host has no {', '.join(missing)}: install what is missing")
     if "openssl" not in facts.tools and "sha1sum" not in facts.tools and context.plan.files:
         raise CommandFailed("the host has neither openssl nor sha1sum: install openssl")
-    transport = context.settings.transport
     if context.plan.files and (why := unusable(transport, programs_here(), facts.tools)):
         raise CommandFailed(f"--transport {transport}: {why}; --transport auto does without")
-    if not context.plan.components or context.settings.copy_only:
-        return
-    if "screen" not in facts.tools:
-        raise CommandFailed(
-            "the host has no screen in the PATH of `ssh HOST`: install it "
-            "(apt-get install screen, dnf install screen)"
-        )
-    if facts.screen_trouble:
-        raise CommandFailed(
-            f"screen can't use its socket directory there; it says: {facts.screen_trouble}; "
-            "give the directory it names the mode it asks for, or set SCREENDIR to a "
-            "directory of this account with mode 700 (in ~/.ssh/environment or with sshd's "
-            "SetEnv)"
-        )
-    if facts.state_trouble:
-        raise CommandFailed(
-            f"the state of components is kept below {facts.state_directory}, which can't be made: "
-            f"{facts.state_trouble}; set XDG_STATE_HOME there to a directory that can be written to"
-        )

@@ -15,7 +15,9 @@ from hashlib import sha1
 from posixpath import join, normpath
 from typing import NamedTuple
 
-from fastrr.files.probe import HostFacts
+from fastrr.files.probe import Answer
+from fastrr.files.storage import Storage
+from fastrr.hosts.facts import HostFacts
 from fastrr.hosts.shell import absolute, parent
 from fastrr.model import (
     Copy,
@@ -64,22 +66,22 @@ def contents(sha1s: Iterable[str]) -> str:
     return sha1("".join(sha1s).encode(), usedforsecurity=False).hexdigest()
 
 
-def missing_directories(facts: HostFacts) -> dict[str, str]:
+def missing_directories(storage: Storage, home: str) -> dict[str, str]:
     """Return, for each directory that was looked for in vain, the nearest parent that there is."""
     return {
-        absolute(path, facts.home): absolute(directory.ancestor, facts.home)
-        for path, directory in facts.directories.items()
+        absolute(path, home): absolute(directory.ancestor, home)
+        for path, directory in storage.directories.items()
         if directory.ancestor != path and directory.trouble is None
     }
 
 
-def base_dirs(plan: HostPlan, facts: HostFacts, session: str, name: str) -> tuple[str, ...]:
+def base_dirs(plan: HostPlan, facts: HostFacts, prefix: str, name: str) -> tuple[str, ...]:
     """Return paths for the temporary base_dirs of a run, in order of ``plan.fresh``.
 
     ``name`` tells them from all others.
     """
     return tuple(
-        join(facts.temporary_directory, f"fastrr-{session}-{_harmless(component)}.{name}-{number}")
+        join(facts.temporary_directory, f"{prefix}-{_harmless(component)}.{name}-{number}")
         for number, component in enumerate(fresh.component for fresh in plan.fresh)
     )
 
@@ -90,8 +92,7 @@ def _harmless(name: str) -> str:
 
 def draft(
     plan: HostPlan,
-    facts: HostFacts,
-    found: Sequence[RemoteFile],
+    answer: Answer,
     sources: Mapping[str, SourceFile],
     temporary: Sequence[str] = (),
     *,
@@ -99,18 +100,20 @@ def draft(
 ) -> Draft:
     """Compare what the host has with what it should have, as far as that goes without digests.
 
-    ``found`` is parallel to ``plan.files``, ``temporary`` (see `base_dirs`) to ``plan.fresh``.
+    ``answer`` is to a question about ``plan``; ``temporary`` (see `base_dirs`) is parallel to
+    ``plan.fresh``.
     """
     copies: list[Copy] = []
     unsettled: list[tuple[Copy, str | None]] = []
     problems: list[str] = []
-    for target, there in zip(plan.files, found, strict=True):
+    home = answer.facts.home
+    for target, there in zip(plan.files, answer.files, strict=True):
         source = sources[target.source]
         if there.kind in (FileKind.DIRECTORY, FileKind.OTHER):
             problems.append(_in_the_way(target, there.kind))
             continue
         reason = _reason(source, there, always_copy)
-        destination = absolute(there.link_to or target.destination, facts.home)
+        destination = absolute(there.link_to or target.destination, home)
         replaces = there.signature.size if there.signature else None
         copy = _copy(source, destination, reason, replaces)
         if reason is CopyReason.DIGEST:
@@ -119,17 +122,15 @@ def draft(
             copies.append(copy)
     copies.extend(_into_fresh(plan, temporary, sources))
     problems.extend(_contradictions([*copies, *(copy for copy, _ in unsettled)]))
-    problems.extend(_temporary_problems(plan, facts))
-    problems.extend(_directory_problems(plan, facts, copies))
-    problems.extend(_space_problems(facts, copies))
-    directories = _missing_directories(plan, facts, temporary)
+    problems.extend(_temporary_problems(plan, answer))
+    problems.extend(_directory_problems(plan, answer, copies))
+    problems.extend(_space_problems(answer, copies))
+    directories = _missing_directories(plan, answer, temporary)
     decision = Decision(tuple(copies), 0, directories, tuple(temporary), tuple(problems))
     return Draft(decision, tuple(unsettled))
 
 
-def settle(
-    plan: HostPlan, facts: HostFacts, drafted: Draft, digests: Mapping[str, str]
-) -> Decision:
+def settle(plan: HostPlan, answer: Answer, drafted: Draft, digests: Mapping[str, str]) -> Decision:
     """Complete a draft. ``digests`` has the SHA-1 of every unsettled source, by path."""
     differing = [copy for copy, there in drafted.unsettled if there != digests[copy.source]]
     # Several paths may lead to one file, as only the host knows: it is put in place once.
@@ -138,8 +139,8 @@ def settle(
     problems = dict.fromkeys(
         (
             *drafted.decision.problems,
-            *_directory_problems(plan, facts, copies),
-            *_space_problems(facts, copies),
+            *_directory_problems(plan, answer, copies),
+            *_space_problems(answer, copies),
         )
     )
     unchanged = len(drafted.unsettled) - len(differing)
@@ -172,12 +173,12 @@ def _into_fresh(
 
 
 def _missing_directories(
-    plan: HostPlan, facts: HostFacts, temporary: Sequence[str]
+    plan: HostPlan, answer: Answer, temporary: Sequence[str]
 ) -> tuple[str, ...]:
     missing = [
-        absolute(path, facts.home)
+        absolute(path, answer.facts.home)
         for path in plan.directories
-        if facts.directories[path].ancestor != path
+        if answer.storage.directories[path].ancestor != path
     ]
     for fresh, base in zip(plan.fresh, temporary, strict=True):
         missing.extend(normpath(join(base, directory)) for directory in fresh.directories)
@@ -204,23 +205,24 @@ def _in_the_way(target: FileTarget, kind: FileKind) -> str:
     )
 
 
-def _temporary_problems(plan: HostPlan, facts: HostFacts) -> Iterator[str]:
-    if plan.fresh and facts.temporary_trouble is not None:
+def _temporary_problems(plan: HostPlan, answer: Answer) -> Iterator[str]:
+    trouble = answer.storage.temporary_trouble
+    if plan.fresh and trouble is not None:
         yield (
             f"a temporary base_dir can't be made for {plan.fresh[0].component}: "
-            f"{facts.temporary_directory} {facts.temporary_trouble}; set TMPDIR for this account "
+            f"{answer.facts.temporary_directory} {trouble}; set TMPDIR for this account "
             "there to a directory that can be written to, or base_dir in the config"
         )
 
 
-def _directory_problems(plan: HostPlan, facts: HostFacts, copies: Sequence[Copy]) -> Iterator[str]:
+def _directory_problems(plan: HostPlan, answer: Answer, copies: Sequence[Copy]) -> Iterator[str]:
     """Say what stops the directories that will be made or written to; others are left alone."""
     written = {parent(copy.destination) for copy in copies}
     told: set[str] = set()
-    for path, directory in facts.directories.items():
+    for path, directory in answer.storage.directories.items():
         exists = directory.ancestor == path
         wanted = path in plan.directories and (not exists or directory.trouble == "file")
-        if not (wanted or absolute(path, facts.home) in written):
+        if not (wanted or absolute(path, answer.facts.home) in written):
             continue
         if directory.trouble is None or directory.ancestor in told:
             continue
@@ -233,16 +235,16 @@ def _directory_problems(plan: HostPlan, facts: HostFacts, copies: Sequence[Copy]
             yield f"{path} can't be made: this account may not write to {directory.ancestor}"
 
 
-def _space_problems(facts: HostFacts, copies: Sequence[Copy]) -> Iterator[str]:
+def _space_problems(answer: Answer, copies: Sequence[Copy]) -> Iterator[str]:
     """Both copies of a replaced file exist until the rename, so all new bytes are needed."""
     ancestors = {
-        absolute(path, facts.home): directory.ancestor
-        for path, directory in facts.directories.items()
+        absolute(path, answer.facts.home): directory.ancestor
+        for path, directory in answer.storage.directories.items()
     }
     needed: dict[str, int] = defaultdict(int)
     free: dict[str, int] = {}
     for copy in copies:
-        space = facts.space.get(ancestors.get(parent(copy.destination), ""))
+        space = answer.storage.space.get(ancestors.get(parent(copy.destination), ""))
         if space is not None:
             needed[space.mount] += copy.size
             free[space.mount] = space.free_bytes

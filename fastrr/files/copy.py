@@ -8,13 +8,16 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from fastrr.errors import CommandFailed, ConnectionLost, HostError, Interrupted
 from fastrr.events import Event, Sent, Span
 from fastrr.files import compare, place, staging
+from fastrr.files.check import Findings
 from fastrr.files.compare import Decision
 from fastrr.files.place import Finished, InstallFailure, Parcel
-from fastrr.files.probe import HostFacts
+from fastrr.files.probe import Answer
+from fastrr.files.settings import FileSettings
 from fastrr.files.staging import Held, Preparation, Prepared
 from fastrr.files.transports import (
     NOT_MADE,
@@ -39,7 +42,6 @@ from fastrr.hosts.base import (
 )
 from fastrr.hosts.context import Context
 from fastrr.model import Algorithm, Copy, Signature
-from fastrr.run.requests import CopyReport
 
 SENT_EVENT_EVERY_S = 0.1
 
@@ -47,34 +49,64 @@ NAMES_TRIED = 3
 """For holding directories, where somebody else has been quicker to make one."""
 
 
-def copy(
-    context: Context,
-    facts: HostFacts,
-    decision: Decision,
-    digests: Mapping[Algorithm, Mapping[str, str]],
-) -> CopyReport:
-    """Make the directories, and copy what was decided; see `CopyFiles` for ``digests``.
+class CopyReport(NamedTuple):
+    """What became of a host's copies."""
 
-    :raises HostError: when the host failed; a file that fails is in the report.
-    :raises Interrupted: when the run was cancelled.
-    """
-    with context.room.for_files(len(decision.copies), context.cancelled):
-        return _copy(context, facts, decision, digests)
+    copied: int
+    bytes: int
+    """Sent for them; content wanted at several places counts once, what rsync found there not."""
+    failures: tuple[str, ...] = ()
 
 
-def _copy(
-    context: Context,
-    facts: HostFacts,
-    decision: Decision,
-    digests: Mapping[Algorithm, Mapping[str, str]],
-) -> CopyReport:
-    able = staging.abilities(facts)
-    missing = compare.missing_directories(facts)
+class CopyFiles(NamedTuple):
+    """Make directories and copy what was decided."""
+
+    digests: Mapping[Algorithm, Mapping[str, str]]
+    """Of the wanted sources, by the algorithm that verifies them there."""
+    settings: FileSettings = FileSettings()
+
+    @property
+    def only_waits(self) -> bool:
+        return False
+
+    def handle(self, context: Context) -> CopyReport:
+        """See `Request`; a file that fails is in the report."""
+        findings, decision = context.kept(Findings), context.kept(Decision)
+        assert findings is not None
+        assert decision is not None
+        context.keep(_Made(decision.base_dirs))
+        with context.room.for_files(len(decision.copies), context.cancelled):
+            return _copy(context, self, findings.seen.answer, decision)
+
+
+class _Made(NamedTuple):
+    """The temporary base_dirs that may have been made."""
+
+    base_dirs: tuple[str, ...]
+
+
+class Discard:
+    """Remove the temporary base_dirs: the run ends before anything was started."""
+
+    @property
+    def only_waits(self) -> bool:
+        return False
+
+    def handle(self, context: Context) -> None:
+        """See `Request`."""
+        made = context.kept(_Made)
+        if made is not None and made.base_dirs:
+            context.host.run(staging.remove_script(made.base_dirs), limit_s=ANSWER_WITHIN_S)
+
+
+def _copy(context: Context, request: CopyFiles, answer: Answer, decision: Decision) -> CopyReport:
+    able = staging.abilities(answer.hashers)
+    missing = compare.missing_directories(answer.storage, answer.facts.home)
     base_dirs = decision.base_dirs
     taken: Mapping[str, str] = {}
     for attempt in range(NAMES_TRIED):
-        held = staging.hold(decision.copies, digests, able, context.new_name(), missing)
-        job = _Job(context, facts, held)
+        held = staging.hold(decision.copies, request.digests, able, context.new_name(), missing)
+        job = _Job(context, request.settings, held)
         preparation = Preparation.of(base_dirs, decision.directories, held, missing)
         in_stream = None if attempt else preparation.in_stream(missing, held)
         parcel = job.parcel(in_stream)
@@ -90,7 +122,7 @@ def _copy(
                     continue
             if not held:
                 return CopyReport(0, 0)
-            context.host.proof = machine.proof(facts.which, held[0].holding)
+            context.host.proof = machine.proof(context.facts.which, held[0].holding)
             return job.send_and_install() if parcel is None else job.send_parcel(parcel)
         except _NotMade:
             continue
@@ -127,17 +159,19 @@ def _taken(path: str, whose: str) -> str:
 class _Job:
     """What is to be copied to a host, and how."""
 
-    def __init__(self, context: Context, facts: HostFacts, held: Sequence[Held]) -> None:
+    def __init__(self, context: Context, settings: FileSettings, held: Sequence[Held]) -> None:
+        facts = context.facts
         self._context = context
+        self._settings = settings
         self._held = held
         self._numbers = [number for number, h in enumerate(held) if h.same_as is None]
         self._items = [_item(held[n]) for n in self._numbers]
         self._perl = "perl" in facts.tools
         # Where a directory may be shared, others can exchange what is in it, holding directories
         # and the script in them, too.
-        self._tables_in = facts.home if context.settings.allow_shared else None
+        self._tables_in = facts.home if settings.allow_shared else None
         self._meter = _Meter(context.host.name, context.emit, context.cancelled)
-        self._shares = choose(context.settings.transport, self._items, programs_here(), facts.tools)
+        self._shares = choose(settings.transport, self._items, programs_here(), facts.tools)
         size = sum(h.copy.size for h in held)
         self._limit_s = ANSWER_WITHIN_S + size / SLOWEST_READ_BYTES_S
         """For verifying; a disk slower than that is taken for one that hangs."""
@@ -155,7 +189,7 @@ class _Job:
             return None
         return place.parcel(
             self._held,
-            self._context.settings.gmac_key,
+            self._settings.gmac_key,
             holding_exists=in_stream is None,
             missing=in_stream or (),
             perl=self._perl,
@@ -199,7 +233,7 @@ class _Job:
         self._meter.flush()
         script = place.finish_script(
             self._held,
-            self._context.settings.gmac_key,
+            self._settings.gmac_key,
             modes_set=all(make_transport(share.transport).sets_modes for share in self._shares),
             perl=self._perl,
             tables_in=self._tables_in,
@@ -326,12 +360,6 @@ def _abandon(context: Context, directories: Sequence[str]) -> None:
             f"what was copied so far may be left in {directories[0]}{more} ({error}); "
             "remove it by hand, or leave that to a run of fastrr a day from now",
         )
-
-
-def discard(context: Context, base_dirs: Sequence[str]) -> None:
-    """Remove the temporary base_dirs of a run that started nothing."""
-    if base_dirs:
-        context.host.run(staging.remove_script(base_dirs), limit_s=ANSWER_WITHIN_S)
 
 
 class _Meter:

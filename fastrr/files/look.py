@@ -2,70 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from fastrr.errors import CommandFailed
 from fastrr.files import compare, probe
 from fastrr.files.ledger import TRUSTED_FILE_SYSTEMS, Ledger, Listing, RemoteEntry, at_rest
-from fastrr.files.probe import HostFacts
+from fastrr.files.probe import Answer, Question
+from fastrr.files.settings import FileSettings
 from fastrr.hosts import ways
 from fastrr.hosts.base import ANSWER_WITHIN_S, SLOWEST_READ_BYTES_S, ask, understood
 from fastrr.hosts.context import Context
-from fastrr.hosts.shell import Script, absolute, parent
+from fastrr.hosts.facts import Aspect
+from fastrr.hosts.shell import absolute, parent
 from fastrr.hosts.ways import Places, Walker
-from fastrr.model import HostPlan, RemoteFile
+from fastrr.model import HostPlan
 
 
 class Seen(NamedTuple):
     """What was seen of a host."""
 
-    facts: HostFacts
-    files: tuple[RemoteFile, ...]
-    """What is at each destination; empty where all are known to be as the ``listing`` says."""
+    answer: Answer
     listing: Listing | None = None
+    """Where it has one, all files are known to be as it says: the answer has none."""
     objections: tuple[str, ...] = ()
     """Where somebody else could lead astray what a run writes; see `fastrr.hosts.ways`."""
 
 
-def look(context: Context, always_copy: bool) -> Seen:
+Also = Sequence[Aspect[Any]]
+
+
+def look(
+    context: Context, settings: FileSettings, also: Also = (), always_copy: bool = False
+) -> Seen:
     """Look at the host: briefly, if the ledger knows all of its files, else at each of them.
+
+    ``also``: what else is asked.
 
     :raises HostError: when it can't be done.
     """
-    ledger = Ledger(context.settings.ledger)
-    if always_copy or context.settings.rehash or not probe.can_be_listed(context.plan):
-        return look_at_each(context, always_copy, ledger)
+    ledger = Ledger(settings.ledger)
+    if always_copy or settings.rehash or not probe.can_be_listed(context.plan):
+        return look_at_each(context, settings, also, always_copy, ledger)
     if listing := ledger.listing(context.host.identity, probe.listing_key(context.plan)):
-        sessions = not context.settings.copy_only
-        script = probe.listing_script(context.plan, context.sources, sessions)
-        answer = _ask(context, script, 0)
-        if (answer.listing, answer.facts.machine) == (listing.digest, listing.machine):
-            return Seen(answer.facts, (), listing, _objections(context, answer))
-    return look_at_each(context, always_copy, ledger)
+        answer = _ask(context, probe.listing_question(context.plan, context.sources, also), 0)
+        if (answer.found.listing, answer.facts.machine) == (listing.digest, listing.machine):
+            return Seen(answer, listing, _objections(context, settings, also, answer))
+    return look_at_each(context, settings, also, always_copy, ledger)
 
 
-def look_at_each(context: Context, always_copy: bool = False, ledger: Ledger | None = None) -> Seen:
+def look_at_each(
+    context: Context,
+    settings: FileSettings,
+    also: Also = (),
+    always_copy: bool = False,
+    ledger: Ledger | None = None,
+) -> Seen:
     """Look at all files; of those that the ledger knows, remember what it knows.
 
     :raises HostError: when it can't be done.
     :raises Interrupted: when the run was cancelled.
     """
     with context.room.for_files(len(context.plan.files), context.cancelled):
-        return _look_at_each(context, always_copy, ledger or Ledger(context.settings.ledger))
+        ledger = ledger or Ledger(settings.ledger)
+        return _look_at_each(context, settings, also, always_copy, ledger)
 
 
-def _look_at_each(context: Context, always_copy: bool, ledger: Ledger) -> Seen:
+def _look_at_each(
+    context: Context, settings: FileSettings, also: Also, always_copy: bool, ledger: Ledger
+) -> Seen:
     identity, plan = context.host.identity, context.plan
     known: dict[str, RemoteEntry] = {}
-    if plan.files and not (always_copy or context.settings.rehash):
+    if plan.files and not (always_copy or settings.rehash):
         known = ledger.remote(identity, (target.destination for target in plan.files))
-    answer = _probe(context, always_copy, known)
-    objections = _objections(context, answer)
+    answer = _probe(context, also, always_copy, known)
+    objections = _objections(context, settings, also, answer)
     if any(entry.machine != answer.facts.machine for entry in known.values()):
         known = {}
         ledger.forget_remote(identity)  # also what this plan does not mention
-        answer = _probe(context, always_copy, known)
+        answer = _probe(context, also, always_copy, known)
     learned = _worth_keeping(plan, answer)
     if not objections:  # else what somebody else may change at any time would count as known
         ledger.store_remote(identity, learned)
@@ -75,25 +90,27 @@ def _look_at_each(context: Context, always_copy: bool, ledger: Ledger) -> Seen:
         and (target.destination in learned or (there is not found and found.digest is None))
         for target, found, there in zip(plan.files, answer.files, seen.files, strict=True)
     )
-    if answer.listing and all(recalled) and not objections:
+    if answer.found.listing and all(recalled) and not objections:
         contents = compare.contents(there.digest or "" for there in seen.files)
-        listing = Listing(answer.listing, contents, answer.facts.machine)
+        listing = Listing(answer.found.listing, contents, answer.facts.machine)
         ledger.store_listing(identity, probe.listing_key(plan), listing)
-    return Seen(seen.facts, seen.files, objections=objections)
+    return Seen(seen, objections=objections)
 
 
-def _objections(context: Context, answer: probe.Answer) -> tuple[str, ...]:
+def _objections(
+    context: Context, settings: FileSettings, also: Also, answer: Answer
+) -> tuple[str, ...]:
     """Go all the ways to what the run will write, and say where that is not safe.
 
     What turns out to be needed for that is asked then: where links lead, who files belong to that
     are where everybody may write.
     """
     facts, plan = answer.facts, context.plan
-    places: Places = facts.places
+    places: Places = answer.storage.places
     for _ in range(_ROUNDS):
-        walker = Walker(places, int(facts.uid), context.settings.allow_shared)
-        open_ = {path for path in _targets(facts) if walker.is_open(walker.go(path))}
-        for path in _written_besides(context, facts):
+        walker = Walker(places, int(facts.uid), settings.allow_shared)
+        open_ = {path for path in _targets(answer) if walker.is_open(walker.go(path))}
+        for path in _written_besides(plan, also, answer):
             walker.go(path)
         for path in _destinations(plan, answer, open_):
             walker.go(path)
@@ -109,22 +126,23 @@ _ROUNDS = 100
 """Of questions: each is about all that is known to be needed, and links are followed at once."""
 
 
-def _targets(facts: HostFacts) -> Iterator[str]:
+def _targets(answer: Answer) -> Iterator[str]:
     """Return the directories that files go to, as absolute paths."""
-    return (absolute(path, facts.home) for path in facts.directories)
+    return (absolute(path, answer.facts.home) for path in answer.storage.directories)
 
 
-def _written_besides(context: Context, facts: HostFacts) -> Iterator[str]:
+def _written_besides(plan: HostPlan, also: Also, answer: Answer) -> Iterator[str]:
     """Return the other directories that a run writes to."""
+    facts = answer.facts
     # The temporary directory, whatever is wanted: bash opens the file that it writes a
     # here-document to once more, by its name there (redir.c).
     paths = [facts.temporary_directory]
-    if context.plan.components and not context.settings.copy_only:
-        paths += [facts.state_directory, facts.socket_directory]
+    for aspect, told in zip(also, answer.also, strict=True):
+        paths += aspect.writes(plan, facts, told)
     return (absolute(path, facts.home) for path in paths if path)
 
 
-def _destinations(plan: HostPlan, answer: probe.Answer, open_: Collection[str]) -> Iterator[str]:
+def _destinations(plan: HostPlan, answer: Answer, open_: Collection[str]) -> Iterator[str]:
     """Return where files go that are links, or in directories that everybody may write to."""
     home = answer.facts.home
     for target, there in zip(plan.files, answer.files, strict=True) if answer.files else ():
@@ -135,31 +153,29 @@ def _destinations(plan: HostPlan, answer: probe.Answer, open_: Collection[str]) 
             yield path
 
 
-def _probe(context: Context, always_copy: bool, known: Mapping[str, RemoteEntry]) -> probe.Answer:
+def _probe(
+    context: Context, also: Also, always_copy: bool, known: Mapping[str, RemoteEntry]
+) -> Answer:
     signatures = {path: entry.signature for path, entry in known.items()}
-    script = probe.probe_script(
-        context.plan,
-        context.sources,
-        not always_copy,
-        signatures,
-        sessions=not context.settings.copy_only,
+    question = probe.probe_question(
+        context.plan, context.sources, not always_copy, signatures, also
     )
     bytes_to_hash = sum(context.sources[target.source].size for target in context.plan.files)
-    answer = _ask(context, script, bytes_to_hash)
-    if answer.unfollowed:
-        script = probe.follow_script(context.plan, context.sources, answer.unfollowed)
+    answer = _ask(context, question, bytes_to_hash)
+    if answer.found.unfollowed:
+        script = probe.follow_script(context.plan, context.sources, answer.found.unfollowed)
         body, _ = ask(context.host, script, "following symbolic links")
         answer = understood(lambda: probe.parse_followed(answer, body))
     return answer
 
 
-def _ask(context: Context, script: Script, bytes_to_hash: int) -> probe.Answer:
+def _ask(context: Context, question: Question, bytes_to_hash: int) -> Answer:
     limit_s = ANSWER_WITHIN_S + bytes_to_hash / SLOWEST_READ_BYTES_S
-    body, _ = ask(context.host, script, "looking at the host", limit_s)
-    return understood(lambda: probe.parse_answer(context.plan, body))
+    body, _ = ask(context.host, question.script, "looking at the host", limit_s)
+    return understood(lambda: question.parse(body))
 
 
-def _worth_keeping(plan: HostPlan, answer: probe.Answer) -> dict[str, RemoteEntry]:
+def _worth_keeping(plan: HostPlan, answer: Answer) -> dict[str, RemoteEntry]:
     """The digests that were computed there just now, as far as the ledger's rules allow."""
     facts = answer.facts
     return {
@@ -168,14 +184,12 @@ def _worth_keeping(plan: HostPlan, answer: probe.Answer) -> dict[str, RemoteEntr
         if there.digest
         and there.signature
         and there.link_to is None
-        and at_rest(there.signature, facts.clock_ns)
-        and facts.file_system_of(parent(target.destination)) in TRUSTED_FILE_SYSTEMS
+        and at_rest(there.signature, answer.found.clock_ns)
+        and answer.storage.file_system_of(parent(target.destination)) in TRUSTED_FILE_SYSTEMS
     }
 
 
-def remembered(
-    plan: HostPlan, answer: probe.Answer, known: Mapping[str, RemoteEntry]
-) -> probe.Answer:
+def remembered(plan: HostPlan, answer: Answer, known: Mapping[str, RemoteEntry]) -> Answer:
     """Fill in the digests that were not computed because the ledger has them."""
     if not known:
         return answer
@@ -188,4 +202,4 @@ def remembered(
         else there
         for target, there in zip(plan.files, answer.files, strict=True)
     ]
-    return probe.Answer(answer.facts, tuple(files))
+    return answer._replace(found=answer.found._replace(files=tuple(files)))

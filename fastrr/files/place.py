@@ -29,7 +29,7 @@ from enum import Enum
 from posixpath import basename, join
 from typing import NamedTuple
 
-from fastrr.files.probe import HASHER
+from fastrr.files.probe import DIGEST
 from fastrr.files.staging import HOLDING_NAMES, NOT_FOR_ALL, Held, chunks, holding_directories
 from fastrr.hosts.shell import (
     Script,
@@ -63,7 +63,8 @@ LONGEST_COMMAND_BYTES = 6 << 10
 _FUNCTIONS = (
     r"""
 export LC_ALL=C
-{hasher}spread() {
+{hasher}choose_hasher
+spread() {
     first=$1
     shift
     tee -- "$@" <"$first" >/dev/null
@@ -121,7 +122,7 @@ remove_stale() {
     done 2>/dev/null
 }
 now
-""".replace("{hasher}", HASHER)
+""".replace("{hasher}", DIGEST)
     .replace("{stale}", str(STALE_AFTER_MINUTES))
     .replace("{stale_names}", HOLDING_NAMES)
 )

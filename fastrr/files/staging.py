@@ -19,7 +19,7 @@ from itertools import count
 from posixpath import basename, join
 from typing import NamedTuple, TypeVar
 
-from fastrr.files.probe import HostFacts
+from fastrr.files.probe import Hashers
 from fastrr.hosts.shell import Script, fits_a_line, inside, parent, quote, script, to_text
 from fastrr.hosts.shell import join as join_words
 from fastrr.hosts.ways import OWN
@@ -44,14 +44,14 @@ XXH128_SINCE = (0, 8)
 """Earlier versions of ``xxhsum`` compute another digest by that name (Ubuntu 20.04 has 0.7.3)."""
 
 
-def abilities(facts: HostFacts) -> frozenset[Algorithm]:
+def abilities(hashers: Hashers) -> frozenset[Algorithm]:
     """Return the algorithms that copies to a host can be verified by."""
     able = {Algorithm.SHA1}
-    if (version := re.search(r"(\d+)\.(\d+)", facts.xxhsum)) and (
+    if (version := re.search(r"(\d+)\.(\d+)", hashers.xxhsum)) and (
         (int(version[1]), int(version[2])) >= XXH128_SINCE
     ):
         able.add(Algorithm.XXH128)
-    if facts.openssl.startswith("OpenSSL 3"):
+    if hashers.openssl.startswith("OpenSSL 3"):
         able.add(Algorithm.GMAC)
     return frozenset(able)
 

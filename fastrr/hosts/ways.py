@@ -18,49 +18,15 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from posixpath import basename, join, normpath
 from typing import NamedTuple
 
+from fastrr.hosts.library import library
 from fastrr.hosts.shell import Script, fits_a_line, parent, quote, script, to_text
 from fastrr.hosts.shell import join as join_words
 
-OWN = r"""
-make_own() {
-    # Make a directory, or find it made by us or root; else say in $said what is the matter.
-    said=$(mkdir -- "$1" 2>&1) || own "$1" || {
-        if [ -e "$1" ] || [ -L "$1" ]; then
-            said="somebody else has made it: $(ls -ld -- "$1" 2>&1)"
-        fi
-        return 1
-    }
-}
-own() {
-    # What is at an absolute path is ours or root's, or in no sticky directory. By one lstat(2):
-    # between two looks, as by -O and -L, others can exchange what is theirs.
-    [ -k "${1%/*}/" ] || return 0
-    set -- $(LC_ALL=C ls -ldn -- "$1" 2>/dev/null)
-    [ "${3:-}" = 0 ] || [ "${3:-}" = "$(id -u)" ]
-}
-"""
+OWN = library(__file__, "own.sh")
 """Shell functions for the moment after the check; they cost processes in sticky directories."""
 
-WAYS = r"""
-ways=
-way() {
-    case $1 in
-    /*) way=${1%/} ;;
-    *) return ;;
-    esac
-    while [ -n "$way" ]; do
-        case $newline$ways in
-        *"$newline$way$newline"*) return ;;
-        esac
-        ways=$ways$way$newline
-        way=${way%/*}
-    done
-}
-"""
-"""A shell function that collects, in ``$ways``, a path and all directories that it is in."""
-
-FORMAT = "%f %u %d %n"
-"""What ``stat -c`` tells of a place."""
+WAYS = library(__file__, "ways.sh")
+"""Shell functions that tell what is on the way to paths."""
 
 _SHARED, _SHARED_BUT_STICKY = stat.S_IWOTH, stat.S_IWOTH | stat.S_ISVTX
 _MOST_LINKS = 40
@@ -109,7 +75,7 @@ def on_the_way(paths: Iterable[str]) -> dict[str, None]:
 
 
 def parse_places(lines: Iterable[str], home: str) -> Iterator[tuple[str, Place]]:
-    """Parse what ``stat`` printed in `FORMAT`, some paths being seen from ``home``.
+    """Parse what the shell function ``places`` printed, some paths being seen from ``home``.
 
     :raises ValueError: for other lines.
     """
@@ -124,30 +90,16 @@ def places_script(paths: Sequence[str], links: Sequence[str]) -> Script:
     """Return the script that tells what is at ``paths``, and where ``links`` lead to."""
     plain = [path for path in paths if fits_a_line(path)]
     odd = [path for path in paths if not fits_a_line(path)]
-    lines = [_PLACES]
-    for start in range(0, len(plain), _AT_ONCE):
-        words = join_words(plain[start : start + _AT_ONCE])
-        lines.append(f"stat -c '{FORMAT}' -- {words} 2>/dev/null\n")
-    lines.append('echo "== odd"\n')
+    starts = range(0, len(plain), _AT_ONCE)
+    lines = [WAYS, *(f"places {join_words(plain[n : n + _AT_ONCE])}\n" for n in starts)]
+    lines.append("section odd\n")
     lines.extend(f"odd {number} {quote(path)}\n" for number, path in enumerate(odd))
-    lines.append('echo "== links"\n')
+    lines.append("section links\n")
     lines.extend(f"link {number} {quote(path)}\n" for number, path in enumerate(links))
     return script("".join((*lines, "true\n")))
 
 
 _AT_ONCE = 400
-_PLACES = r"""
-odd() {
-    found=$(stat -c '%f %u %d' -- "$2" 2>/dev/null) && echo "$1 $found"
-}
-link() {
-    # The dot keeps newlines at the end of the name.
-    target=$(readlink -- "$2" && echo .) || return
-    printf '%s ' "$1"
-    printf '%s' "${target%??}" | tr '\n' '\001'
-    echo
-}
-"""
 
 
 def parse_asked(

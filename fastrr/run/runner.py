@@ -18,28 +18,22 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from fastrr.components.launch import NotStarted, Started
+from fastrr.components.screen import AskSessions, Sessions
+from fastrr.components.settings import SessionSettings
+from fastrr.components.start import EndSessions, StartStage
+from fastrr.components.watch import Glance, Watch
 from fastrr.errors import FastrrError, Interrupted, TimeLimitPassed
 from fastrr.events import Advanced, ComponentEnded, Event, StepBegan, StepEnded
 from fastrr.exitcodes import ExitCode
 from fastrr.files import compare
+from fastrr.files.check import Check, Checked, Decide, Decided
+from fastrr.files.copy import CopyFiles, CopyReport, Discard
 from fastrr.files.ledger import Ledger, LocalLedger
+from fastrr.files.settings import FileSettings
 from fastrr.files.sources import LocalFiles
-from fastrr.model import Algorithm, Deployment, Failure, RunSettings, SshSettings
+from fastrr.hosts.context import Request
+from fastrr.model import Algorithm, Deployment, Failure, SshSettings
 from fastrr.run.pool import Reply, WorkerPool
-from fastrr.run.requests import (
-    Check,
-    Checked,
-    CopyFiles,
-    CopyReport,
-    Decide,
-    Decided,
-    Discard,
-    EndSessions,
-    Glance,
-    Request,
-    StartStage,
-    Watch,
-)
 from fastrr.run.worker import worker_main
 
 logger = logging.getLogger("fastrr")
@@ -57,6 +51,9 @@ class RunOptions(NamedTuple):
     """How the coordinator conducts a run."""
 
     jobs: int
+    files: FileSettings = FileSettings()
+    session: SessionSettings = SessionSettings()
+    connect_timeout_s: float = 20.0
     always_copy: bool = False
     copy_only: bool = False
     """Stop after the copy step; sessions are left alone."""
@@ -165,7 +162,9 @@ class Runner:
 
     def _check(self) -> dict[str, Checked]:
         self._begin("check", len(self._taking_part), "hosts")
-        request = Check(self._options.always_copy)
+        options = self._options
+        also = () if options.copy_only else (AskSessions(),)
+        request = Check(options.always_copy, also, options.files)
         if not self._options.always_copy:
             self._files.foresee()
 
@@ -208,11 +207,12 @@ class Runner:
             wanted[host] = {by: self._same_strings(paths) for by, paths in decided.wanted.items()}
             return decided.problems
 
+        settings = self._options.files
         requests = {
-            host: Decide({}, all_unchanged=True)
+            host: Decide({}, all_unchanged=True, settings=settings)
             if checked[host].contents
             and checked[host].contents == compare.contents(sha1[s] for s in self._sources[host])
-            else Decide(sha1)
+            else Decide(sha1, settings=settings)
             for host in self._taking_part
         }
         decided: dict[str, Decided] = self._ask_all(requests, hear)
@@ -228,8 +228,11 @@ class Runner:
         return self._sources[host] if checked.contents else checked.unsettled
 
     def _end_sessions(self, checked: Mapping[str, Checked]) -> None:
-        busy = [host for host in self._taking_part if checked[host].sessions_to_end]
-        self._ask_all({host: EndSessions() for host in busy})
+        session = self._options.session
+        if not session.kill_first:
+            return
+        busy = [host for host in self._taking_part if _earlier(checked[host], session.name)]
+        self._ask_all({host: EndSessions(session) for host in busy})
 
     def _copy(self, wanted: Wanted) -> None:
         """Have each host make and get what it needs; one set of digests serves them all."""
@@ -243,7 +246,10 @@ class Runner:
         )
         self._begin("copy", total, "B")
         requests = {
-            host: CopyFiles({by: _only(digests[by], sources) for by, sources in contents.items()})
+            host: CopyFiles(
+                {by: _only(digests[by], sources) for by, sources in contents.items()},
+                self._options.files,
+            )
             for host, contents in wanted.items()
         }
         self._ask_all(requests, self._copied)
@@ -279,7 +285,8 @@ class Runner:
         self._begin(f"start {start_index:g}", sum(counts.values()), "components")
         self._started_anything = True
         # A component that can't be started does not keep its host from the others.
-        self._ask_all({host: StartStage(start_index) for host in hosts}, self._started, drops=False)
+        request = StartStage(start_index, self._options.session)
+        self._ask_all(dict.fromkeys(hosts, request), self._started, drops=False)
         self._tell(StepEnded())
 
     def _started(self, host: str, answers: tuple[Started | NotStarted, ...]) -> tuple[str, ...]:
@@ -297,15 +304,16 @@ class Runner:
 
         How each component ended is told by events, as it ends.
         """
+        session = self._options.session
         plans = [plan for plan in self._deployment.hosts if plan.host in self._taking_part]
         waited = {plan.host: sum(c.wait for c in plan.components) for plan in plans}
         if any(waited.values()):
             self._begin("watch", sum(waited.values()), "components")
-            self._ask_all({host: Watch() for host, count in waited.items() if count})
+            self._ask_all({host: Watch(session) for host, count in waited.items() if count})
             self._tell(StepEnded())
         others = [plan.host for plan in plans if waited[plan.host] < len(plan.components)]
         still = [host for host in others if host in self._taking_part]
-        self._ask_all({host: Glance() for host in still})
+        self._ask_all({host: Glance(session) for host in still})
 
     def _discard(self) -> None:
         with contextlib.suppress(TimeLimitPassed):
@@ -352,7 +360,7 @@ class Runner:
 
     def _ask_all(
         self,
-        requests: Mapping[str, Request],
+        requests: Mapping[str, Request[Any]],
         on_value: Callable[[str, Any], tuple[str, ...]] = lambda _host, _value: (),
         *,
         drops: bool = True,
@@ -422,6 +430,15 @@ class Runner:
                 self._taking_part.remove(failure.host)
 
 
+def _earlier(checked: Checked, session: str) -> tuple[str, ...]:
+    return tuple(
+        name
+        for answer in checked.also
+        if isinstance(answer, Sessions)
+        for name in answer.called(session)
+    )
+
+
 def _some(hosts: Sequence[str], shown: int = 5) -> str:
     more = f" and {len(hosts) - shown} more" if len(hosts) > shown else ""
     return ", ".join(hosts[:shown]) + more
@@ -455,7 +472,6 @@ def _signal(status: int) -> str:
 
 def run(
     deployment: Deployment,
-    settings: RunSettings,
     ssh: SshSettings,
     options: RunOptions,
     tell: Callable[[Event], None],
@@ -465,9 +481,11 @@ def run(
     :raises UsageError: when local files vanished since the deployment was made.
     """
     hosts = [plan.host for plan in deployment.hosts]
+    settings = options.files
     ledger = LocalLedger(Ledger(settings.ledger), ignore=settings.rehash)
     ssh = replace(ssh, handshakes_at_once=max(1, HANDSHAKES_AT_ONCE // max(1, options.jobs)))
-    with WorkerPool(hosts, options.jobs, worker_main(deployment, settings, ssh)) as pool:
+    main = worker_main(deployment, ssh, options.connect_timeout_s)
+    with WorkerPool(hosts, options.jobs, main) as pool:
         files = LocalFiles(deployment.sources, settings.gmac_key, ledger)
         with contextlib.closing(files):
             return Runner(deployment, options, files, pool, tell).run()

@@ -14,11 +14,9 @@ from fastrr.errors import HostError, Interrupted
 from fastrr.events import Event, Logged
 from fastrr.hosts import make_host
 from fastrr.hosts.budget import Room
-from fastrr.hosts.context import Context
-from fastrr.model import Deployment, Failure, RunSettings, SshSettings
-from fastrr.run.hostsession import HostSession
+from fastrr.hosts.context import Context, Request
+from fastrr.model import Deployment, Failure, SshSettings
 from fastrr.run.pool import Cancel, Reply, Stop
-from fastrr.run.requests import ONLY_WAITING, Request
 
 
 class _Forward(logging.Handler):
@@ -33,7 +31,7 @@ class _Forward(logging.Handler):
 
 
 def worker_main(
-    deployment: Deployment, settings: RunSettings, ssh: SshSettings
+    deployment: Deployment, ssh: SshSettings, connect_timeout_s: float
 ) -> Callable[[Connection, Sequence[str]], None]:
     """Return what a worker of this deployment runs; see `pool.WorkerMain`."""
 
@@ -46,31 +44,28 @@ def worker_main(
 
         logging.getLogger().handlers[:] = [_Forward(tell)]
         room = Room()
-        sessions = {
-            plan.host: HostSession(
-                Context(
-                    make_host(plan.host, ssh, settings.connect_timeout_s),
-                    plan,
-                    deployment.sources,
-                    settings,
-                    tell,
-                    number,
-                    room,
-                )
+        contexts = {
+            plan.host: Context(
+                make_host(plan.host, ssh, connect_timeout_s),
+                plan,
+                deployment.sources,
+                tell,
+                number,
+                room,
             )
             for number, plan in enumerate(deployment.hosts)
             if plan.host in hosts
         }
-        _serve(pipe, sessions, tell)
+        _serve(pipe, contexts, tell)
 
     return main
 
 
 def _serve(
-    pipe: Connection, sessions: Mapping[str, HostSession], tell: Callable[[object], None]
+    pipe: Connection, contexts: Mapping[str, Context], tell: Callable[[object], None]
 ) -> None:
     waiting_only: set[str] = set()
-    with ThreadPoolExecutor(max_workers=max(1, len(sessions))) as threads:
+    with ThreadPoolExecutor(max_workers=max(1, len(contexts))) as threads:
         while True:
             try:
                 message = pipe.recv()
@@ -79,27 +74,28 @@ def _serve(
             if isinstance(message, Stop):
                 break
             if isinstance(message, Cancel):
-                for host, session in sessions.items():
-                    session.cancel(cut=host in waiting_only)
+                for host, context in contexts.items():
+                    context.cancel(cut=host in waiting_only)
                 continue
             requests = message.requests
-            waiting_only = {h for h, r in requests.items() if isinstance(r, ONLY_WAITING)}
+            waiting_only = {h for h, r in requests.items() if r.only_waits}
             for host, request in requests.items():
-                threads.submit(_answer, sessions[host], host, request, message.call, tell)
-        for session in sessions.values():
-            session.close()
+                threads.submit(_answer, contexts[host], request, message.call, tell)
+        for context in contexts.values():
+            context.host.close()
 
 
 def _answer(
-    session: HostSession, host: str, request: Request, call: int, tell: Callable[[object], None]
+    context: Context, request: Request[object], call: int, tell: Callable[[object], None]
 ) -> None:
+    host = context.plan.host
     value: object
     try:
-        value = session.handle(request)
+        value = request.handle(context)
     except Interrupted as error:
         value = Failure(host, (str(error),), interrupted=True)
     except HostError as error:
-        value = Failure(host, (str(error),), interrupted=session.cancelled)
+        value = Failure(host, (str(error),), interrupted=context.cancelled.is_set())
     except Exception as error:  # noqa: BLE001 (a host's thread must answer, whatever happens)
         value = _unexpected(host, error)
     try:

@@ -12,27 +12,22 @@ from typing import Any
 import pytest
 from testbed import Bed, TestHost
 
+from fastrr.components.screen import AskSessions
+from fastrr.components.start import EndSessions, StartStage
+from fastrr.components.watch import Glance, Watch
 from fastrr.errors import TimeLimitPassed
 from fastrr.events import Event
-from fastrr.model import ComponentPlan, Deployment, Failure, HostPlan, RunSettings, SshSettings
-from fastrr.run.hostsession import HostSession
+from fastrr.files.check import Check, Decide
+from fastrr.files.copy import CopyFiles, Discard
+from fastrr.hosts.context import Context
+from fastrr.model import ComponentPlan, Deployment, Failure, HostPlan, SshSettings
 from fastrr.run.pool import Reply, WorkerPool
-from fastrr.run.requests import (
-    Check,
-    CopyFiles,
-    Decide,
-    Discard,
-    EndSessions,
-    Glance,
-    StartStage,
-    Watch,
-)
 from fastrr.run.worker import worker_main
 
 LONG_S = 15.0
 """More than anything takes here; what takes longer hangs."""
 
-PREPARED = (Check(always_copy=False), Decide({}), CopyFiles({}))
+PREPARED = (Check(also=(AskSessions(),)), Decide({}), CopyFiles({}))
 
 
 def ignore(_event: Event) -> None:
@@ -53,7 +48,7 @@ class Workers:
             for name in hosts
         ]
         ssh = SshSettings(config_file=str(bed.ssh_config))
-        main = worker_main(Deployment(tuple(plans)), RunSettings(), ssh)
+        main = worker_main(Deployment(tuple(plans)), ssh, 20.0)
         self.pool = WorkerPool(hosts, jobs, main)
         self.hosts = hosts
 
@@ -174,12 +169,12 @@ def test_hosts_of_one_worker_do_not_wait_for_each_other(
 def test_an_answer_comes_whatever_happens(
     start: Start, monkeypatch: pytest.MonkeyPatch, own_home: Path, answer: str
 ) -> None:
-    def handle(session: HostSession, request: object) -> object:
+    def handle(_request: Discard, _context: Context) -> object:
         if answer == "error":
             raise KeyError("nobody expected this")
         return lambda: "what can't be sent"
 
-    monkeypatch.setattr(HostSession, "handle", handle)
+    monkeypatch.setattr(Discard, "handle", handle)
     workers = start(["localhost"])
     answers = workers.pool.call({"localhost": Discard()}, ignore, deadline=time.monotonic() + 10)
     told = answers["localhost"]
@@ -196,6 +191,6 @@ def test_a_whole_run_by_requests(start: Start, hosts: list[TestHost]) -> None:
         workers.ask(request)
     again = start([host.name for host in hosts])
     checked = again.ask(PREPARED[0])
-    assert all(len(one.sessions_to_end) == 1 for one in checked.values())
+    assert all(len(one.also[0].called("runner")) == 1 for one in checked.values())
     again.ask(EndSessions())
     assert [host.sessions() for host in hosts] == [[], []]

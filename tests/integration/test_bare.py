@@ -11,8 +11,8 @@ from conftest import Controller
 from testbed import Bed, TestHost
 from testbed.bed import BARE, Result
 
-from fastrr.files.probe import REQUIRED_TOOLS
 from fastrr.files.staging import GMAC_FROM_BYTES
+from fastrr.hosts.facts import REQUIRED_TOOLS
 
 CONFIG = """
 c = Component(name='main', executable='prog.sh', host='bare1', start_index=1)

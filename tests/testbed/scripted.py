@@ -17,9 +17,14 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from fastrr.components.launch import Started
+from fastrr.components.screen import Sessions
+from fastrr.components.start import StartStage
 from fastrr.events import Event
+from fastrr.files.check import Check, Checked, Decide, Decided
+from fastrr.files.copy import CopyFiles, CopyReport
 from fastrr.files.ledger import Ledger, LocalLedger
 from fastrr.files.sources import LocalFiles
+from fastrr.hosts.context import Request
 from fastrr.model import (
     ComponentPlan,
     Deployment,
@@ -30,16 +35,6 @@ from fastrr.model import (
     SourceFile,
 )
 from fastrr.run.pool import Batch, Cancel, Reply, Stop, WorkerPool
-from fastrr.run.requests import (
-    Check,
-    Checked,
-    CopyFiles,
-    CopyReport,
-    Decide,
-    Decided,
-    Request,
-    StartStage,
-)
 from fastrr.run.runner import Runner, RunOptions, RunReport
 
 SILENT = "silent"
@@ -74,7 +69,7 @@ class Asked(NamedTuple):
 
     what: str
     """``HOST REQUEST``"""
-    request: Request
+    request: Request[object]
 
 
 class Answers(NamedTuple):
@@ -211,7 +206,7 @@ def _worker(deployment: Deployment, script: Script) -> Callable[[Connection, Seq
     return main
 
 
-def _answer(pipe: Connection, scripted: object, plan: HostPlan, request: Request) -> object:
+def _answer(pipe: Connection, scripted: object, plan: HostPlan, request: Request[object]) -> object:
     match scripted:
         case "silent":
             return Failure(plan.host, ("interrupted",), interrupted=True)
@@ -229,15 +224,15 @@ def _answer(pipe: Connection, scripted: object, plan: HostPlan, request: Request
     return _usual(plan, request)
 
 
-def _name(request: Request) -> str:
+def _name(request: Request[object]) -> str:
     stage = f" {request.start_index:g}" if isinstance(request, StartStage) else ""
     return f"{type(request).__name__}{stage}"
 
 
-def _usual(plan: HostPlan, request: Request) -> object:
+def _usual(plan: HostPlan, request: Request[object]) -> object:
     match request:
         case Check():
-            return Checked((plan.host,), (f"1.{plan.host}",))
+            return Checked((plan.host,), (Sessions(("1.runner",)),))
         case Decide():
             return Decided(to_do=True)
         case CopyFiles():

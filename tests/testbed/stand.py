@@ -21,15 +21,21 @@ import stat
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
 from fastrr.components.launch import NotStarted, Started
+from fastrr.components.screen import AskSessions, Sessions
+from fastrr.components.settings import SessionSettings
+from fastrr.components.start import EndSessions, StartStage
+from fastrr.components.watch import Glance, Watch
 from fastrr.events import ComponentEnded, Event, Logged
 from fastrr.files import compare
+from fastrr.files.check import Check, Checked, Decide, Decided
+from fastrr.files.copy import CopyFiles, CopyReport, Discard
 from fastrr.files.digests import digest
 from fastrr.files.ledger import TRUSTED_FILE_SYSTEMS, Ledger, Mounts, RemoteEntry
+from fastrr.files.settings import FileSettings
 from fastrr.files.transports import stream
 from fastrr.hosts.base import Completed
 from fastrr.hosts.context import Context
@@ -41,29 +47,15 @@ from fastrr.model import (
     ComponentPlan,
     FileTarget,
     HostPlan,
-    RunSettings,
     Signature,
     SourceFile,
-)
-from fastrr.run.hostsession import HostSession
-from fastrr.run.requests import (
-    Check,
-    Checked,
-    CopyFiles,
-    CopyReport,
-    Decide,
-    Decided,
-    Discard,
-    EndSessions,
-    Glance,
-    StartStage,
-    Watch,
 )
 from testbed.shells import NOBODY, Box
 
 NAME = "box"
 NO_PLAN = HostPlan(NAME)
-SETTINGS = RunSettings(session="stand", start_timeout_s=20)
+FILES = FileSettings(temporary_prefix="fastrr-stand")
+SESSION = SessionSettings(name="stand", start_timeout_s=20)
 T = TypeVar("T")
 
 
@@ -105,20 +97,27 @@ class BoxHost(LocalHost):
 
 @dataclass
 class Run:
-    """One run's `HostSession`: its steps, as the coordinator asks for them."""
+    """One run's requests to its host, as the coordinator makes them."""
 
     stand: Stand
     context: Context
+    files: FileSettings
+    session: SessionSettings
+    copy_only: bool = False
     checked: Checked | None = None
     decided: Decided | None = None
 
-    @cached_property
-    def session(self) -> HostSession:
-        return HostSession(self.context)
-
     def check(self, *, always_copy: bool = False) -> Checked:
-        self.checked = answer(self.session.handle(Check(always_copy)), Checked)
+        also = () if self.copy_only else (AskSessions(),)
+        self.checked = Check(always_copy, also, self.files).handle(self.context)
         return self.checked
+
+    @property
+    def earlier_sessions(self) -> tuple[str, ...]:
+        """After `check`: what the coordinator would have ended."""
+        assert self.checked is not None
+        answers = [one for one in self.checked.also if isinstance(one, Sessions)]
+        return tuple(name for one in answers for name in one.called(self.session.name))
 
     def decide(self) -> Decided:
         """After `check`: with the digests of the sources, as the coordinator has them."""
@@ -126,13 +125,12 @@ class Run:
         files = self.context.plan.files
         sha1 = {source: self.stand.sha1(source) for source in self.context.sources}
         same = self.checked.contents == compare.contents(sha1[target.source] for target in files)
-        request = Decide({}, all_unchanged=True) if same else Decide(sha1)
-        self.decided = answer(self.session.handle(request), Decided)
+        self.decided = Decide({} if same else sha1, same, self.files).handle(self.context)
         return self.decided
 
     def copy(self) -> CopyReport:
         """After `decide`; a run that has nothing to do does not come here."""
-        return answer(self.session.handle(self.copy_request()), CopyReport)
+        return self.copy_request().handle(self.context)
 
     def copy_request(self) -> CopyFiles:
         """What `copy` asks for, with the digests that the sources have now."""
@@ -142,32 +140,27 @@ class Run:
             {
                 by: {source: self._digest(source, by) for source in sources}
                 for by, sources in self.decided.wanted.items()
-            }
+            },
+            self.files,
         )
 
     def start(self, start_index: float = 1) -> tuple[Started | NotStarted, ...]:
-        return answer(self.session.handle(StartStage(start_index)), tuple)
+        return StartStage(start_index, self.session).handle(self.context)
 
     def end_sessions(self) -> None:
-        self.session.handle(EndSessions())
+        EndSessions(self.session).handle(self.context)
 
     def watch(self) -> None:
-        self.session.handle(Watch())
+        Watch(self.session).handle(self.context)
 
     def glance(self) -> None:
-        self.session.handle(Glance())
+        Glance(self.session).handle(self.context)
 
     def discard(self) -> None:
-        self.session.handle(Discard())
+        Discard().handle(self.context)
 
     def _digest(self, source: str, algorithm: Algorithm) -> str:
-        return digest(source, algorithm, self.context.settings.gmac_key)[0]
-
-
-def answer(value: object, kind: type[T]) -> T:
-    """What a session has answered, which must be of this type."""
-    assert isinstance(value, kind), value
-    return value
+        return digest(source, algorithm, self.files.gmac_key)[0]
 
 
 @dataclass
@@ -177,7 +170,9 @@ class Stand:
     box: Box
     local: Path
     """Where the sources are; the ledger is here, too."""
-    settings: RunSettings = SETTINGS
+    files: FileSettings = FILES
+    session: SessionSettings = SESSION
+    copy_only: bool = False
     plan: HostPlan = NO_PLAN
     events: list[Event] = field(default_factory=list)
     """Of all runs."""
@@ -195,7 +190,7 @@ class Stand:
     def __post_init__(self) -> None:
         self.there.mkdir()
         (self.local / "sources").mkdir()
-        self.settings = self.settings._replace(ledger=str(self.local / "ledger.sqlite"))
+        self.set(ledger=str(self.local / "ledger.sqlite"))
         if Mounts().file_system_of(str(self.there)) not in TRUSTED_FILE_SYSTEMS:
             self.file_system("ext4")
 
@@ -236,7 +231,13 @@ class Stand:
 
     def set(self, **settings: object) -> None:
         """Change settings of the runs to come."""
-        self.settings = self.settings._replace(**settings)  # type: ignore[arg-type]
+        for name, value in settings.items():
+            if name == "copy_only":
+                self.copy_only = bool(value)
+            elif name in FileSettings._fields:
+                self.files = self.files._replace(**{name: value})  # type: ignore[arg-type]
+            else:
+                self.session = self.session._replace(**{name: value})  # type: ignore[arg-type]
 
     # Runs
 
@@ -247,7 +248,7 @@ class Stand:
         """
         self.runs += 1
         stream._kept = stream._Kept()  # it lives as long as a run's worker
-        settings = self.settings._replace(run_id=f"{self.runs if number is None else 0:012x}")
+        session = self.session._replace(run_id=f"{self.runs if number is None else 0:012x}")
         if self.nobody and os.getuid() == 0:
             for path in (self.box.root, *self.box.root.iterdir(), self.there):
                 os.chown(path, NOBODY, NOBODY)
@@ -258,11 +259,13 @@ class Stand:
                 host,
                 self.plan,
                 self.sources(),
-                settings,
                 self._hear,
                 number or 0,
                 new_token=self.new_token,
             ),
+            self.files,
+            session,
+            self.copy_only,
         )
 
     def deploy(self, *, always_copy: bool = False) -> tuple[int, int]:
@@ -312,7 +315,7 @@ class Stand:
 
     @property
     def ledger(self) -> Ledger:
-        return Ledger(self.settings.ledger)
+        return Ledger(self.files.ledger)
 
     def remembered(self) -> dict[str, RemoteEntry]:
         """What the ledger has of the host's files, by destination."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import pytest
 
@@ -14,7 +14,9 @@ from fastrr.files.compare import (
     missing_directories,
     settle,
 )
-from fastrr.files.probe import DirectoryFacts, HostFacts, Space
+from fastrr.files.probe import Answer, Found, Hashers
+from fastrr.files.storage import Space, Storage
+from fastrr.hosts.facts import DirectoryFacts, HostFacts
 from fastrr.hosts.shell import absolute
 from fastrr.model import (
     MISSING,
@@ -35,8 +37,12 @@ FACTS = HostFacts(
     uid="1000",
     state_directory="/home/me/.local/state/fastrr/web1",
     temporary_directory="/tmp",
-    directories={"/srv": DirectoryFacts("/srv")},
 )
+STORAGE = Storage({"/srv": DirectoryFacts("/srv")})
+
+
+def answered(files: Iterable[RemoteFile] = (), storage: Storage = STORAGE) -> Answer:
+    return Answer(FACTS, (), Hashers(), storage, Found(tuple(files)))
 
 
 def source(path: str = "/src/a", size: int = 3, mode: int = 0o644) -> SourceFile:
@@ -52,18 +58,17 @@ def decide(
     digest: str = "abc",
     *,
     of: SourceFile | None = None,
-    facts: HostFacts = FACTS,
+    storage: Storage = STORAGE,
     always_copy: bool = False,
 ) -> Decision:
     """Decide on a source that is wanted at each of these destinations."""
     wanted = of or source()
     plan = HostPlan("host", tuple(FileTarget(wanted.path, path) for path in found))
-    drafted = draft(
-        plan, facts, tuple(found.values()), {wanted.path: wanted}, always_copy=always_copy
-    )
+    answer = answered(found.values(), storage)
+    drafted = draft(plan, answer, {wanted.path: wanted}, always_copy=always_copy)
     if drafted.decision.problems:
         return drafted.decision
-    return settle(plan, facts, drafted, {wanted.path: digest})
+    return settle(plan, answer, drafted, {wanted.path: digest})
 
 
 def reasons(decision: Decision) -> list[CopyReason]:
@@ -108,7 +113,7 @@ def test_a_copy_says_what_to_put_where() -> None:
 def test_only_what_has_the_right_size_is_unsettled() -> None:
     plan = HostPlan("host", tuple(FileTarget("/src/a", f"/srv/{n}") for n in range(3)))
     found = (there(digest="abc"), there(size=9), MISSING)
-    drafted = draft(plan, FACTS, found, {"/src/a": source()})
+    drafted = draft(plan, answered(found), {"/src/a": source()})
     assert [(copy.destination, digest) for copy, digest in drafted.unsettled] == [("/srv/0", "abc")]
 
 
@@ -166,7 +171,7 @@ def test_two_sources_for_one_file_are_a_problem(size: int | None) -> None:
     sources = {path: source(path) for path in ("/src/a", "/src/b")}
     found = (real, real._replace(link_to="/home/me/real"), real)
     for always_copy in (False, True):
-        drafted = draft(plan, FACTS, found, sources, always_copy=always_copy)
+        drafted = draft(plan, answered(found), sources, always_copy=always_copy)
         assert drafted.decision.problems == (
             "/home/me/real should be a copy of both /src/a and /src/b",
         )
@@ -185,21 +190,23 @@ def test_what_is_right_already_and_what_is_not_contradict_each_other() -> None:
     plan = HostPlan("host", (FileTarget("/src/a", "./real"), FileTarget("/src/b", "/srv/link")))
     sources = {"/src/a": source("/src/a"), "/src/b": source("/src/b", size=9)}
     found = (there(digest="abc"), there(digest="abc", link_to="/home/me/real"))
-    drafted = draft(plan, FACTS, found, sources)
+    drafted = draft(plan, answered(found), sources)
     assert len(drafted.decision.problems) == 1
-    assert settle(plan, FACTS, drafted, {"/src/a": "abc"}).problems == drafted.decision.problems
+    assert (
+        settle(plan, answered(), drafted, {"/src/a": "abc"}).problems == drafted.decision.problems
+    )
 
 
 # directories
 
 
-def with_directory(path: str, facts: DirectoryFacts) -> HostFacts:
-    return FACTS._replace(directories={path: facts})
+def with_directory(path: str, facts: DirectoryFacts) -> Storage:
+    return Storage({path: facts})
 
 
 def directory_problems(path: str, facts: DirectoryFacts) -> tuple[str, ...]:
     plan = HostPlan("host", directories=(path,))
-    return draft(plan, with_directory(path, facts), (), {}).decision.problems
+    return draft(plan, answered((), with_directory(path, facts)), {}).decision.problems
 
 
 def test_a_wanted_directory_must_be_possible() -> None:
@@ -221,18 +228,18 @@ def test_a_directory_that_is_there_need_not_be_writable() -> None:
 
 
 def test_a_directory_that_is_written_to_must_be_writable() -> None:
-    facts = with_directory("/srv", DirectoryFacts("/srv", "denied"))
+    storage = with_directory("/srv", DirectoryFacts("/srv", "denied"))
     denied = ("the directory /srv may not be written to by this account",)
-    assert decide({"/srv/a": MISSING}, facts=facts).problems == denied
-    assert decide({"/srv/a": there(digest="abd")}, facts=facts).problems == denied
-    assert decide({"/srv/a": there(digest="abc")}, facts=facts).problems == ()
+    assert decide({"/srv/a": MISSING}, storage=storage).problems == denied
+    assert decide({"/srv/a": there(digest="abd")}, storage=storage).problems == denied
+    assert decide({"/srv/a": there(digest="abc")}, storage=storage).problems == ()
 
 
 def test_the_same_trouble_is_told_once() -> None:
     directories = {f"/srv/{name}": DirectoryFacts("/srv", "denied") for name in "abc"}
     plan = HostPlan("host", directories=tuple(directories))
-    facts = FACTS._replace(directories=directories)
-    assert len(draft(plan, facts, (), {}).decision.problems) == 1
+    storage = STORAGE._replace(directories=directories)
+    assert len(draft(plan, answered((), storage), {}).decision.problems) == 1
 
 
 def test_missing_directories_are_made() -> None:
@@ -242,7 +249,7 @@ def test_missing_directories_are_made() -> None:
         "/srv/new": DirectoryFacts("/srv"),
         "./new": DirectoryFacts("."),
     }
-    decision = draft(plan, FACTS._replace(directories=directories), (), {}).decision
+    decision = draft(plan, answered((), Storage(directories)), {}).decision
     assert decision.directories == ("/srv/new", "/home/me/new")
 
 
@@ -250,34 +257,34 @@ def test_missing_directories_are_made() -> None:
 
 
 def test_new_content_must_fit() -> None:
-    tight = FACTS._replace(space={"/srv": Space("/", 4_000_000)})
+    tight = STORAGE._replace(space={"/srv": Space("/", 4_000_000)})
     fits = {"/srv/a": MISSING, "/srv/b": there(size=1)}
-    assert decide(fits, of=source(size=2_000_000), facts=tight).problems == ()
-    assert decide({**fits, "/srv/c": MISSING}, of=source(size=2_000_000), facts=tight).problems == (
-        "6.0 MB are to be copied to the file system /, which has 4.0 MB free",
-    )
+    assert decide(fits, of=source(size=2_000_000), storage=tight).problems == ()
+    assert decide(
+        {**fits, "/srv/c": MISSING}, of=source(size=2_000_000), storage=tight
+    ).problems == ("6.0 MB are to be copied to the file system /, which has 4.0 MB free",)
 
 
 def test_what_is_new_and_what_has_changed_must_fit_together() -> None:
-    tight = FACTS._replace(space={"/srv": Space("/", 5)})
+    tight = STORAGE._replace(space={"/srv": Space("/", 5)})
     found = {"/srv/new": MISSING, "/srv/changed": there(digest="abd")}
-    assert decide(found, facts=tight._replace(space={"/srv": Space("/", 6)})).problems == ()
-    assert len(decide(found, facts=tight).problems) == 1
+    assert decide(found, storage=tight._replace(space={"/srv": Space("/", 6)})).problems == ()
+    assert len(decide(found, storage=tight).problems) == 1
 
 
 def test_what_is_unchanged_needs_no_space() -> None:
-    full = FACTS._replace(space={"/srv": Space("/", 0)})
-    assert decide({"/srv/a": there(digest="abc")}, facts=full).problems == ()
-    assert len(decide({"/srv/a": there(digest="abd")}, facts=full).problems) == 1
+    full = STORAGE._replace(space={"/srv": Space("/", 0)})
+    assert decide({"/srv/a": there(digest="abc")}, storage=full).problems == ()
+    assert len(decide({"/srv/a": there(digest="abd")}, storage=full).problems) == 1
 
 
 def test_file_systems_are_summed_up_one_by_one() -> None:
-    facts = FACTS._replace(
+    storage = STORAGE._replace(
         directories={name: DirectoryFacts(name) for name in ("/srv", "/srv/sub", "/data")},
         space={"/srv": Space("/", 5), "/srv/sub": Space("/", 5), "/data": Space("/data", 5)},
     )
-    assert decide({"/srv/a": MISSING, "/data/a": MISSING}, facts=facts).problems == ()
-    assert len(decide({"/srv/a": MISSING, "/srv/sub/a": MISSING}, facts=facts).problems) == 1
+    assert decide({"/srv/a": MISSING, "/data/a": MISSING}, storage=storage).problems == ()
+    assert len(decide({"/srv/a": MISSING, "/srv/sub/a": MISSING}, storage=storage).problems) == 1
 
 
 def test_unknown_space_is_no_problem() -> None:
@@ -293,7 +300,7 @@ def test_everything_goes_into_a_temporary_base_dir() -> None:
         FreshBase("two"),
     )
     plan = HostPlan("host", fresh=fresh)
-    decision = draft(plan, FACTS, (), {"/src/a": source()}, ("/tmp/t1", "/tmp/t2")).decision
+    decision = draft(plan, answered(), {"/src/a": source()}, ("/tmp/t1", "/tmp/t2")).decision
     assert [copy.destination for copy in decision.copies] == ["/tmp/t1/bin/x", "/tmp/t1/y"]
     assert reasons(decision) == [CopyReason.MISSING] * 2
     assert decision.directories == ("/tmp/t1/log",)
@@ -302,7 +309,7 @@ def test_everything_goes_into_a_temporary_base_dir() -> None:
 
 def test_temporary_base_dirs_are_named_after_session_component_and_run() -> None:
     plan = HostPlan("host", fresh=(FreshBase("my / odd'\n one"), FreshBase("x" * 300)))
-    assert base_dirs(plan, FACTS, "runner", "r1") == (
+    assert base_dirs(plan, FACTS, "fastrr-runner", "r1") == (
         "/tmp/fastrr-runner-my_odd_one.r1-0",
         f"/tmp/fastrr-runner-{'x' * 40}.r1-1",
     )
@@ -325,7 +332,7 @@ def test_contents_are_those_of_all_files_in_order() -> None:
 
 
 def test_directories_looked_for_in_vain_and_what_there_is_above_them() -> None:
-    facts = FACTS._replace(
+    storage = STORAGE._replace(
         directories={
             "/srv": DirectoryFacts("/srv"),
             "/srv/new": DirectoryFacts("/srv"),
@@ -334,13 +341,16 @@ def test_directories_looked_for_in_vain_and_what_there_is_above_them() -> None:
             "/srv/file": DirectoryFacts("/srv/file", "file"),
         }
     )
-    assert missing_directories(facts) == {"/srv/new": "/srv", "/home/me/new/er": "/home/me"}
+    assert missing_directories(storage, "/home/me") == {
+        "/srv/new": "/srv",
+        "/home/me/new/er": "/home/me",
+    }
 
 
 def test_what_comes_after_a_file_in_whose_way_something_is_is_decided_too() -> None:
     plan = HostPlan("host", tuple(FileTarget("/src/a", f"/srv/{n}") for n in range(3)))
     found = (RemoteFile(FileKind.DIRECTORY), MISSING, RemoteFile(FileKind.OTHER))
-    decision = draft(plan, FACTS, found, {"/src/a": source()}).decision
+    decision = draft(plan, answered(found), {"/src/a": source()}).decision
     assert [copy.destination for copy in decision.copies] == ["/srv/1"]
     assert len(decision.problems) == 2
     assert decision.unchanged == 0
@@ -358,7 +368,7 @@ def test_a_file_that_could_not_be_looked_at_is_copied() -> None:
 def test_copies_into_a_temporary_base_dir_say_what_to_put_where() -> None:
     plan = HostPlan("host", fresh=(FreshBase("one", (FileTarget("/src/a", "x"),)),))
     sources = {"/src/a": source(size=7, mode=0o755)}
-    (copy,) = draft(plan, FACTS, (), sources, ("/tmp/t",)).decision.copies
+    (copy,) = draft(plan, answered(), sources, ("/tmp/t",)).decision.copies
     assert copy == Copy("/src/a", "/tmp/t/x", 7, 0o755, CopyReason.MISSING)
 
 
@@ -374,8 +384,8 @@ def test_each_directory_that_stops_something_is_told() -> None:
     plan = HostPlan(
         "host", (FileTarget("/src/a", "./b/f"),), tuple(p for p in directories if p != "./b")
     )
-    facts = FACTS._replace(directories=directories)
-    told = draft(plan, facts, (MISSING,), {"/src/a": source()}).decision.problems
+    storage = STORAGE._replace(directories=directories)
+    told = draft(plan, answered((MISSING,), storage), {"/src/a": source()}).decision.problems
     assert [problem.split()[:3] for problem in told] == [
         ["/a/x", "can't", "be"],
         ["the", "directory", "./b"],

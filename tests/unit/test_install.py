@@ -17,7 +17,7 @@ from testbed.shells import Box, gnu_and_busybox
 from fastrr.files import staging as holding_module
 from fastrr.files.digests import digest
 from fastrr.files.place import CONTROL, InstallFailure, finish_script, parse_finished
-from fastrr.files.probe import HostFacts
+from fastrr.files.probe import Hashers
 from fastrr.files.staging import (
     Held,
     Preparation,
@@ -667,8 +667,7 @@ def test_the_fastest_algorithm_is_taken(size: int, name: str, able: str, expecte
     ],
 )
 def test_abilities_of_openssl(openssl: str, able: str) -> None:
-    facts = HostFacts("/h", "n", "0", "/s", openssl=openssl, tools={"openssl": "/bin/openssl"})
-    assert abilities(facts) == {Algorithm.SHA1, *map(Algorithm, able.split())}
+    assert abilities(Hashers(openssl=openssl)) == {Algorithm.SHA1, *map(Algorithm, able.split())}
 
 
 @pytest.mark.parametrize(
@@ -686,8 +685,7 @@ def test_abilities_of_openssl(openssl: str, able: str) -> None:
     ],
 )
 def test_abilities_of_xxhsum(xxhsum: str, able: str) -> None:
-    facts = HostFacts("/h", "n", "0", "/s", xxhsum=xxhsum, tools={"xxhsum": "/usr/bin/xxhsum"})
-    assert abilities(facts) == {Algorithm.SHA1, *map(Algorithm, able.split())}
+    assert abilities(Hashers(xxhsum=xxhsum)) == {Algorithm.SHA1, *map(Algorithm, able.split())}
 
 
 def test_content_is_sent_twice_only_if_it_is_verified_in_two_ways() -> None:

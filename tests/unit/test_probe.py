@@ -11,21 +11,22 @@ from pathlib import Path
 import pytest
 from testbed.shells import Box, eventually, gnu_and_busybox, time_ratio
 
+from fastrr.components.screen import AskSessions, Sessions
 from fastrr.files.probe import (
-    REQUIRED_TOOLS,
     Answer,
-    DirectoryFacts,
-    Space,
-    UnreadableAnswer,
-    _df_line,
     can_be_listed,
     follow_script,
     listing_key,
-    listing_script,
-    missing_tools,
-    parse_answer,
+    listing_question,
     parse_followed,
-    probe_script,
+    probe_question,
+)
+from fastrr.files.storage import Space, _df_line
+from fastrr.hosts.facts import (
+    REQUIRED_TOOLS,
+    DirectoryFacts,
+    UnreadableAnswer,
+    missing_tools,
 )
 from fastrr.hosts.shell import script, to_bytes, to_text
 from fastrr.model import (
@@ -84,6 +85,21 @@ def plan_of(
     return plan, sources
 
 
+ALSO = (AskSessions(),)
+
+
+def sessions_in(answer: Answer) -> Sessions:
+    (sessions,) = answer.also
+    assert isinstance(sessions, Sessions)
+    return sessions
+
+
+def parsed(plan: HostPlan, body: bytes) -> Answer:
+    """Understand an answer to the question about a plan."""
+    sources = {t.source: SourceFile(t.source, 0o644, Signature(3, 0, 0, 0, 0)) for t in plan.files}
+    return probe_question(plan, sources, also=ALSO).parse(body)
+
+
 def look(
     box: Box,
     wanted: Mapping[str, int] | None = None,
@@ -94,11 +110,12 @@ def look(
     nobody: bool = False,
 ) -> Answer:
     plan, sources = plan_of(wanted or {}, directories, fresh)
-    script = probe_script(plan, sources, hashing, sessions=not plan.files)
-    answer = parse_answer(plan, box.ask(script, nobody=nobody))
-    if not answer.unfollowed:
+    also = () if plan.files else ALSO
+    question = probe_question(plan, sources, hashing, also=also)
+    answer = question.parse(box.ask(question.script, nobody=nobody))
+    if not answer.found.unfollowed:
         return answer
-    script = follow_script(plan, sources, answer.unfollowed)
+    script = follow_script(plan, sources, answer.found.unfollowed)
     return parse_followed(answer, box.ask(script, nobody=nobody))
 
 
@@ -265,7 +282,7 @@ def test_relative_paths_start_in_the_login_directory(box: Box) -> None:
     answer = look(box, {"./sub/file": 7, "./sub/missing": 7, "./-n": 7}, ["./sub", "./new/one"])
     assert [file.digest for file in answer.files] == [digest(b"content"), None, None]
     assert answer.facts.home == str(box.home)
-    assert answer.facts.directories == {
+    assert answer.storage.directories == {
         "./sub": DirectoryFacts("./sub"),
         "./new/one": DirectoryFacts("."),
         ".": DirectoryFacts("."),
@@ -333,7 +350,7 @@ def test_where_directories_will_be_made(box: Box) -> None:
         "/": DirectoryFacts("/"),
         to_text(b"/\xff/new"): DirectoryFacts("/"),
     }
-    assert look(box, directories=list(wanted)).facts.directories == wanted
+    assert look(box, directories=list(wanted)).storage.directories == wanted
 
 
 @gnu_and_busybox
@@ -344,7 +361,7 @@ def test_directories_that_may_not_be_written_to(box: Box) -> None:
     directories = [
         str(box.home / name) for name in ("read only", "closed/below", "no search", "fine")
     ]
-    facts = look(box, directories=directories, nobody=True).facts.directories
+    facts = look(box, directories=directories, nobody=True).storage.directories
     assert [facts[path] for path in directories] == [
         DirectoryFacts(str(box.home / "read only"), "denied"),
         DirectoryFacts(str(box.home / "closed"), "denied"),
@@ -357,7 +374,7 @@ def test_parents_of_files_are_looked_at_too(some_box: Box) -> None:
     answer = look(
         some_box, {str(some_box.home / "a/b/file"): 1, str(some_box.home / "a/b/other"): 1}
     )
-    assert answer.facts.directories == {
+    assert answer.storage.directories == {
         str(some_box.home / "a/b"): DirectoryFacts(str(some_box.home))
     }
 
@@ -371,7 +388,7 @@ def test_free_space_is_that_of_the_nearest_directory(box: Box) -> None:
         str(box.home / "dangling"),
         "/dev/shm",
     ]
-    facts = look(box, directories=directories).facts
+    facts = look(box, directories=directories).storage
     assert str(box.home / "dangling") not in facts.space
     for path in (directories[0], str(box.home), "/dev/shm"):
         status = os.statvfs(path)
@@ -381,7 +398,8 @@ def test_free_space_is_that_of_the_nearest_directory(box: Box) -> None:
 
 
 def test_without_anything_to_look_at_the_host_is_described(box: Box) -> None:
-    facts = look(box).facts
+    answer = look(box)
+    facts = answer.facts
     node = os.uname().nodename
     assert facts.home == str(box.home)
     assert facts.node == node
@@ -390,8 +408,7 @@ def test_without_anything_to_look_at_the_host_is_described(box: Box) -> None:
     assert facts.screen_directory == box.environment["SCREENDIR"]
     assert facts.boot == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     assert missing_tools(facts) == []
-    assert facts.sessions == ()
-    assert facts.screen_trouble is None
+    assert sessions_in(answer) == Sessions(socket_directory=box.environment["SCREENDIR"])
     assert facts.temporary_directory == box.environment["TMPDIR"]
 
 
@@ -414,9 +431,10 @@ def test_a_home_of_any_name(box: Box) -> None:
 def test_tools_that_are_not_there_are_told(box: Box) -> None:
     box.only()
     (box.bin / "df").unlink()
-    facts = look(box).facts
+    answer = look(box)
+    facts = answer.facts
     assert not {"screen", "openssl", "rsync"} & set(facts.tools)
-    assert facts.screen_trouble is None
+    assert sessions_in(answer).trouble is None
     # A shell may have them built in: busybox does.
     assert set(missing_tools(facts)) <= {"df"}
 
@@ -425,13 +443,13 @@ def test_sessions_are_listed(some_box: Box) -> None:
     for name in ("runner", "runner 2"):
         some_box.screen("-dmS", name, "sleep", "60")
     eventually(lambda: len(some_box.sessions()) == 2)
-    assert sorted(look(some_box).facts.sessions) == sorted(some_box.sessions())
+    assert sorted(sessions_in(look(some_box)).names) == sorted(some_box.sessions())
     assert len(some_box.sessions()) == 2
 
 
 def test_a_socket_directory_screen_refuses_is_told(some_box: Box) -> None:
     (some_box.root / "screens").chmod(0o777)
-    trouble = look(some_box).facts.screen_trouble
+    trouble = sessions_in(look(some_box)).trouble
     assert trouble is not None
     assert "700" in trouble
 
@@ -448,12 +466,17 @@ boot 7d1c
 tool screen /usr/bin/screen
 tool openssl{none}
 tool sha1sum /usr/bin/sha1sum
-loginctl KillUserProcesses=yes
 == sessions
 No Sockets found in /run/screen/S-me.
 
+== sockets
+/run/screen/S-me
 == state
 good 9
+== logind
+KillUserProcesses=yes
+== hashers
+== tmp
 good 4
 == screens
 /run/screen/S-me
@@ -461,12 +484,13 @@ good 4
 41ed 0 2049 /
 41ed 0 2049 /home
 41c0 1000 2050 /home/me
+== directories
 """.replace(b"{none}", b" ")
 
 
 def test_a_recorded_answer() -> None:
     plan, _ = plan_of({"/srv/a b": 3, "./gone": 1, "/srv/link": 3}, ["/srv/new"])
-    answer = parse_answer(
+    answer = parsed(
         plan,
         HEAD
         + b"""== directories
@@ -492,12 +516,13 @@ clock 8180 90 1700000002.5 1700000002.500000000 44 40
     facts = answer.facts
     assert facts.account == ("7d1c", "web1", "1000", "/home/me", "/run/s")
     assert facts.tools == {"screen": "/usr/bin/screen", "sha1sum": "/usr/bin/sha1sum"}
-    assert facts.kills_user_processes
-    assert facts.directories["/srv/new"] == DirectoryFacts("/srv")
-    assert facts.directories["."] == DirectoryFacts(".")
-    assert facts.space == {"/srv": Space("/", 10463652 * 1024), ".": Space("/home/me", 0)}
-    assert facts.state_trouble is None
-    assert facts.clock_ns == 1700000002_500000000
+    assert sessions_in(answer).kills_user_processes
+    storage = answer.storage
+    assert storage.directories["/srv/new"] == DirectoryFacts("/srv")
+    assert storage.directories["."] == DirectoryFacts(".")
+    assert storage.space == {"/srv": Space("/", 10463652 * 1024), ".": Space("/home/me", 0)}
+    assert sessions_in(answer).state_trouble is None
+    assert answer.found.clock_ns == 1700000002_500000000
     signature = Signature(3, 1700000000_123456789, 1700000001_500000000, 42, 2049)
     file = RemoteFile(FileKind.FILE, signature, digest(b"abc"))
     assert answer.files == (file, RemoteFile(FileKind.MISSING), file._replace(link_to="/srv/a b"))
@@ -508,7 +533,7 @@ def test_whole_seconds_are_understood() -> None:
     tail = (
         b"== directories\ngood 1\n== files\n0 81a4 3 1700000000 1700000001 42 2049 \n== followed\n"
     )
-    found = parse_answer(plan, HEAD + tail).files[0]
+    found = parsed(plan, HEAD + tail).files[0]
     assert found.signature == Signature(3, 1700000000 * 10**9, 1700000001 * 10**9, 42, 2049)
     assert found.digest is None
 
@@ -526,13 +551,13 @@ Filesystem     Type  1024-blocks     Used Available Capacity Mounted on
 /dev/sda1      ext4     20511312  9000000  10463652      47% /
 //nas/my share cifs         1000     1000         0     100% /home/my own
 """
-    facts = parse_answer(plan, HEAD + tail).facts
-    assert facts.space == {
+    storage = parsed(plan, HEAD + tail).storage
+    assert storage.space == {
         "/a": Space("/", 10463652 * 1024, "ext4"),
         "/home/me": Space("/home/my own", 0, "cifs"),
     }
-    assert facts.file_system_of("/a") == "ext4"
-    assert facts.file_system_of("/b") == ""
+    assert storage.file_system_of("/a") == "ext4"
+    assert storage.file_system_of("/b") == ""
 
 
 DF_LINES = [
@@ -559,8 +584,8 @@ def test_the_time_a_line_of_df_takes_goes_with_its_length(piece: str) -> None:
 
 def test_no_version_is_long() -> None:
     plan, _ = plan_of({})
-    head = HEAD.replace(b"\ntool ", b"\nxxhsum " + b"1" * 100_000 + b"\ntool ", 1)
-    assert parse_answer(plan, head).facts.xxhsum == "1" * 200
+    head = HEAD.replace(b"== hashers\n", b"== hashers\nxxhsum " + b"1" * 100_000 + b"\n")
+    assert parsed(plan, head).hashers.xxhsum == "1" * 200
 
 
 @pytest.mark.parametrize(
@@ -573,8 +598,8 @@ def test_no_version_is_long() -> None:
 )
 def test_where_the_state_can_t_be_kept_is_told(line: bytes, trouble: str | None) -> None:
     plan, _ = plan_of({})
-    facts = parse_answer(plan, HEAD.replace(b"good 9", line)).facts
-    assert facts.state_trouble == trouble
+    answer = parsed(plan, HEAD.replace(b"good 9", line))
+    assert sessions_in(answer).state_trouble == trouble
 
 
 @pytest.mark.parametrize(
@@ -589,8 +614,8 @@ def test_where_the_state_can_t_be_kept_is_told(line: bytes, trouble: str | None)
 )
 def test_where_nothing_temporary_can_be_made_is_told(line: bytes, trouble: str | None) -> None:
     plan, _ = plan_of({})
-    facts = parse_answer(plan, HEAD.replace(b"good 4", line)).facts
-    assert facts.temporary_trouble == trouble
+    storage = parsed(plan, HEAD.replace(b"good 4", line)).storage
+    assert storage.temporary_trouble == trouble
 
 
 def test_the_version_of_xxhsum_is_asked_where_files_are_wanted(some_box: Box) -> None:
@@ -601,18 +626,19 @@ def test_the_version_of_xxhsum_is_asked_where_files_are_wanted(some_box: Box) ->
     ):
         (some_box.bin / "xxhsum").write_text(f"#!/bin/sh\n{program}\n")
         (some_box.bin / "xxhsum").chmod(0o755)
-        assert look(some_box, {str(some_box.home / "f"): 3}).facts.xxhsum == said
+        assert look(some_box, {str(some_box.home / "f"): 3}).hashers.xxhsum == said
     (some_box.bin / "xxhsum").write_text("#!/bin/sh\necho 'asked in vain'\n")
-    assert look(some_box).facts.xxhsum == ""
+    assert look(some_box).hashers.xxhsum == ""
 
 
 def listing_of(box: Box, paths: Sequence[str]) -> str:
-    """What `listing_script` makes of files."""
+    """What `listing_question` makes of files."""
     plan, sources = plan_of(dict.fromkeys(paths, 3))
     assert can_be_listed(plan)
-    answer = parse_answer(plan, box.ask(listing_script(plan, sources, sessions=False)))
+    question = listing_question(plan, sources)
+    answer = question.parse(box.ask(question.script))
     assert answer.files == ()
-    return answer.listing
+    return answer.found.listing
 
 
 AWKWARD = ("d/a b", "d/-n", "d/sub/it's", "d/$HOME")
@@ -664,23 +690,26 @@ def test_a_listing_is_the_same_by_both_scripts(some_box: Box) -> None:
     exact = nanoseconds(some_box)
     for number, paths in enumerate((below_home, absolute, [*below_home, str(apart)])):
         plan, sources = plan_of(dict.fromkeys(paths, 3))
-        brief = parse_answer(plan, some_box.ask(listing_script(plan, sources)))
-        whole = parse_answer(plan, some_box.ask(probe_script(plan, sources)))
+        brief, whole = (
+            question.parse(some_box.ask(question.script))
+            for question in (listing_question(plan, sources), probe_question(plan, sources))
+        )
         if exact:  # else nothing is ever known, so there is no listing to compare with
-            assert brief.listing == whole.listing
-        assert len(brief.listing) == len(digest(b""))
+            assert brief.found.listing == whole.found.listing
+        assert len(brief.found.listing) == len(digest(b""))
         assert brief.facts.home == whole.facts.home == str(some_box.home)
-        assert brief.facts.directories == whole.facts.directories
+        assert brief.storage.directories == whole.storage.directories
         os.utime(some_box.home / AWKWARD[1], (2, 2 + number))
-        assert listing_of(some_box, paths) != brief.listing
+        assert listing_of(some_box, paths) != brief.found.listing
 
 
 def test_a_directory_that_is_not_there_has_no_listing(some_box: Box) -> None:
     plan, sources = plan_of(
         {f"{some_box.root}/no directory/f": 3, f"{some_box.root}/no directory/g": 3}
     )
-    answer = parse_answer(plan, some_box.ask(listing_script(plan, sources)))
-    assert answer.listing == ""
+    question = listing_question(plan, sources)
+    answer = question.parse(some_box.ask(question.script))
+    assert answer.found.listing == ""
 
 
 def test_what_can_t_be_listed() -> None:
@@ -703,7 +732,8 @@ def test_a_destination_that_still_has_its_known_signature_is_not_hashed(box: Box
         field = getattr(known[paths[name]], name)
         known[paths[name]] = known[paths[name]]._replace(**{name: field + 1})
     del known[paths["unknown"]]
-    answer = parse_answer(plan, box.ask(probe_script(plan, sources, True, known)))
+    question = probe_question(plan, sources, True, known)
+    answer = question.parse(box.ask(question.script))
     found = dict(zip(names, answer.files, strict=True))
     assert [found[name].digest for name in names[1:]] == [digest(b"abc")] * 5
     if nanoseconds(box):
@@ -716,30 +746,31 @@ def test_a_destination_that_still_has_its_known_signature_is_not_hashed(box: Box
 def test_unknown_space_is_left_out() -> None:
     plan, _ = plan_of({}, ["/a", "/b"])
     tail = b"== directories\ngood 2\ngood 2\n== space\n/a\n/b\n== df\nFilesystem\nx 1 2 3 4% /\n"
-    assert parse_answer(plan, HEAD + tail).facts.space == {}
+    assert parsed(plan, HEAD + tail).storage.space == {}
 
 
 def test_an_answer_about_other_files_is_refused() -> None:
     plan, _ = plan_of({"/a": 3, "/b": 3})
     body = HEAD + b"== directories\ngood 1\n== files\n%d 81a4 3 1 1 1 1 \n== followed\n"
-    assert parse_answer(plan, body % 1).files[1].kind is FileKind.FILE
+    assert parsed(plan, body % 1).files[1].kind is FileKind.FILE
     for stranger in (2, -1):
         with pytest.raises(UnreadableAnswer):
-            parse_answer(plan, body % stranger)
+            parsed(plan, body % stranger)
 
 
 def test_every_directory_and_every_file_of_an_odd_name_has_an_answer() -> None:
     plan, _ = plan_of({"/a\nb": 3, "/b\\": 3}, ["/srv"])
+    head = HEAD.removesuffix(b"== directories\n")
     lines = [b"== directories", b"good 4", b"good 1", b"== followed"]
     lines += [b"0 ", b"missing", b"1 ", b"missing"]
-    body = HEAD + b"".join(b"%b\n" % line for line in lines)
-    assert parse_answer(plan, body).files == (RemoteFile(FileKind.MISSING),) * 2
+    body = head + b"".join(b"%b\n" % line for line in lines)
+    assert parsed(plan, body).files == (RemoteFile(FileKind.MISSING),) * 2
     for line in range(len(lines)):
-        cut = HEAD + b"".join(b"%b\n" % x for n, x in enumerate(lines) if n != line)
+        cut = head + b"".join(b"%b\n" % x for n, x in enumerate(lines) if n != line)
         with pytest.raises(UnreadableAnswer):
-            parse_answer(plan, cut)
+            parsed(plan, cut)
     with pytest.raises(UnreadableAnswer):  # both lines of a file
-        parse_answer(plan, HEAD + b"".join(b"%b\n" % line for line in lines[:-2]))
+        parsed(plan, head + b"".join(b"%b\n" % line for line in lines[:-2]))
 
 
 @pytest.mark.parametrize(
@@ -764,7 +795,7 @@ def test_every_directory_and_every_file_of_an_odd_name_has_an_answer() -> None:
 def test_an_answer_without_its_parts_is_refused(body: bytes) -> None:
     plan, _ = plan_of({"/a": 3})
     with pytest.raises(UnreadableAnswer):
-        parse_answer(plan, body)
+        parsed(plan, body)
 
 
 # many directories
@@ -785,9 +816,9 @@ def test_many_directories_are_told_as_few_are(box: Box) -> None:
     (box.home / "link").symlink_to("0")
     (box.home / "0/some directory 0").chmod(0o777)
     wanted = dict.fromkeys([*paths, str(box.home / "link/new/f"), "./relative/f", "/dev/shm/f"], 3)
-    facts = look(box, wanted).facts
+    facts = look(box, wanted).storage
     few = {path: 3 for path in wanted if path not in paths[1:]}
-    seen = look(box, few).facts
+    seen = look(box, few).storage
     assert {path: facts.directories[path] for path in seen.directories} == seen.directories
     assert {path: facts.places[path] for path in seen.places} == seen.places
     assert facts.places[str(box.home / "0/some directory 0")].mode & 0o7777 == 0o777  # type: ignore[union-attr]
@@ -803,7 +834,7 @@ def test_work_grows_with_the_number_of_directories_no_faster(one_box: Box) -> No
 
     def cpu_s(count: int) -> float:
         plan, sources = plan_of(dict.fromkeys(paths[:count], 3))
-        script = probe_script(plan, sources, sessions=False)
+        script = probe_question(plan, sources).script
         before = os.times()
         one_box.ask(script, timeout=120)
         after = os.times()
@@ -829,6 +860,6 @@ def test_work_grows_with_the_number_of_directories_no_faster(one_box: Box) -> No
 )
 def test_what_can_t_be_so_is_no_answer(said: bytes, instead: bytes) -> None:
     plan, _ = plan_of({})
-    assert parse_answer(plan, HEAD).facts.uid == "1000"
+    assert parsed(plan, HEAD).facts.uid == "1000"
     with pytest.raises(UnreadableAnswer):
-        parse_answer(plan, HEAD.replace(said, instead, 1))
+        parsed(plan, HEAD.replace(said, instead, 1))

@@ -26,12 +26,15 @@ from testbed.scripted import (
 )
 
 from fastrr.components.launch import NotStarted
+from fastrr.components.screen import AskSessions
+from fastrr.components.settings import SessionSettings
 from fastrr.events import ComponentEnded, StepBegan
 from fastrr.exitcodes import ExitCode
 from fastrr.files import compare
-from fastrr.model import Algorithm, Deployment, Failure, RunSettings, SshSettings
+from fastrr.files.check import Check, Checked, Decide, Decided
+from fastrr.files.copy import CopyFiles, CopyReport
+from fastrr.model import Algorithm, Deployment, Failure, SshSettings
 from fastrr.run import runner, worker
-from fastrr.run.requests import Check, Checked, CopyFiles, CopyReport, Decide, Decided
 
 
 def without(host: str, after: str) -> dict[str, str]:
@@ -287,7 +290,21 @@ def test_each_host_is_told_the_digests_it_asks_for(sources: list[Path]) -> None:
 
 @pytest.mark.parametrize("always", [False, True])
 def test_hosts_are_told_whether_to_compare(always: bool) -> None:
-    assert conduct(PLANS, {}, always_copy=always).requests["a Check"] == Check(always)
+    request = conduct(PLANS, {}, always_copy=always).requests["a Check"]
+    assert request == Check(always, (AskSessions(),))
+
+
+def test_sessions_are_let_alone_where_that_is_wanted() -> None:
+    everything = {name: hosts for name, hosts in ALL.items() if name != "EndSessions"}
+    assert conduct(PLANS, {}, session=SessionSettings(kill_first=False)).steps == everything
+    run = conduct(PLANS, {}, copy_only=True)
+    assert run.steps == {name: ALL[name] for name in ("Check", "Decide", "CopyFiles")}
+    assert run.requests["a Check"] == Check(), "they are not even asked about"
+
+
+def test_only_sessions_of_the_runs_name_are_ended() -> None:
+    run = conduct(PLANS, {}, session=SessionSettings(name="other"))
+    assert "EndSessions" not in run.steps
 
 
 # How components end
@@ -338,11 +355,11 @@ def test_workers_share_the_handshakes_that_a_first_hop_takes(
     """Sshd drops connections at random past ten (MaxStartups, sshd_config(5))."""
     told: list[SshSettings] = []
 
-    def worker_main(deployment: Deployment, settings: RunSettings, ssh: SshSettings) -> object:
+    def worker_main(deployment: Deployment, ssh: SshSettings, timeout_s: float) -> object:
         told.append(ssh)
-        return worker.worker_main(deployment, settings, ssh)
+        return worker.worker_main(deployment, ssh, timeout_s)
 
     monkeypatch.setattr(runner, "worker_main", worker_main)
     ssh = SshSettings(user="me")
-    runner.run(Deployment(()), RunSettings(), ssh, runner.RunOptions(jobs), lambda _event: None)
+    runner.run(Deployment(()), ssh, runner.RunOptions(jobs), lambda _event: None)
     assert told == [replace(ssh, handshakes_at_once=share)]

@@ -26,9 +26,10 @@ from testbed.scripted import (
 )
 
 from fastrr.exitcodes import ExitCode
+from fastrr.files.check import Checked
+from fastrr.files.copy import CopyReport
 from fastrr.model import Failure
 from fastrr.run import pool, runner
-from fastrr.run.requests import Checked, CopyReport
 
 
 def interrupt() -> None:

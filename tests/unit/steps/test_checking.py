@@ -96,10 +96,9 @@ def test_the_sessions_of_the_runs_name_are_found_and_no_others(stand: Stand, ses
     eventually(lambda: len(stand.box.sessions()) == 4)
     found = stand.box.sessions()
     stand.component("one", "exit 0")
-    stand.set(session=session)
+    stand.set(name=session)
     wanted = {one for one in found if one.partition(".")[2] == session}
     assert len(wanted) == 2
-    assert set(stand.run().check().sessions_to_end) == wanted
-    for setting in ({"copy_only": True}, {"kill_first": False}):
-        stand.set(**{"copy_only": False, "kill_first": True} | setting)
-        assert stand.run().check().sessions_to_end == ()
+    run = stand.run()
+    run.check()
+    assert set(run.earlier_sessions) == wanted

@@ -18,8 +18,8 @@ from fastrr.errors import CommandFailed, ConnectionLost, HostError, Interrupted
 from fastrr.events import Sent
 from fastrr.files import copy as copying
 from fastrr.files import method as choice
+from fastrr.files.copy import CopyReport
 from fastrr.files.staging import discard_script
-from fastrr.run.requests import CopyReport
 
 BOTH_WAYS = pytest.mark.parametrize("prepared", [False, True], ids=["at once", "prepared"])
 """By one command, or with directories that are made before."""
@@ -198,8 +198,7 @@ def test_a_source_that_changes_meanwhile_leaves_what_was_there(
     run = decided(stand, prepared=prepared)
     digests = run.copy_request()
     alter(stand.source("f"), "CONTENT")
-    copied = run.session.handle(digests)
-    assert isinstance(copied, CopyReport)
+    copied = digests.handle(run.context)
     assert copied.copied == 1
     assert copied.failures == (
         f"{stand.source('f')} changed while it was being copied to {f}, which was left as it was",
@@ -216,8 +215,7 @@ def test_a_source_that_is_gone_is_named(stand: Stand, *, prepared: bool) -> None
     run = decided(stand, prepared=prepared)
     request = run.copy_request()
     stand.source("c").unlink()
-    copied = run.session.handle(request)
-    assert isinstance(copied, CopyReport)
+    copied = request.handle(run.context)
     assert copied.copied == 3
     assert copied.failures == (
         f"{stand.source('c')} could not be copied to {stand.there}/c: No such file or directory",
@@ -237,8 +235,7 @@ def test_what_is_wrong_with_rsync_s_part_is_laid_to_the_right_file(
     run = decided(stand)
     request = run.copy_request()
     stand.source("two").unlink()
-    copied = run.session.handle(request)
-    assert isinstance(copied, CopyReport)
+    copied = request.handle(run.context)
     assert copied.copied == 2
     (failure,) = copied.failures
     source = stand.source("two")
@@ -320,7 +317,7 @@ def test_an_interrupt_leaves_nothing(stand: Stand, *, prepared: bool) -> None:
     f = stand.wants("f", os.urandom(300_000))
     f.write_text("old content")
     run = decided(stand, prepared=prepared)
-    run.session.cancel(cut=False)
+    run.context.cancel(cut=False)
     with pytest.raises(Interrupted):
         run.copy()
     assert f.read_text() == "old content"
@@ -458,7 +455,7 @@ def test_where_cleaning_up_fails_it_is_told_what_is_left(stand: Stand) -> None:
 
     def cut() -> None:
         eventually(begun.exists)
-        run.session.cancel(cut=True)
+        run.context.cancel(cut=True)
 
     cutter = Thread(target=cut)
     cutter.start()

@@ -51,7 +51,8 @@ def test_an_earlier_session_is_added_to_only_if_it_is_to_be_kept(
     (session,) = stand.box.sessions()
     stand.set(kill_first=kill_first)
     run = stand.run()
-    assert run.check().sessions_to_end == ((session.split()[0],) if kill_first else ())
+    run.check()
+    assert run.earlier_sessions == (session.split()[0],)
     run.decide()
     if kill_first:
         run.end_sessions()
@@ -64,23 +65,17 @@ def test_an_earlier_session_is_added_to_only_if_it_is_to_be_kept(
 def test_sessions_of_other_names_are_let_alone(stand: Stand) -> None:
     stand.component("one", UNTIL_THE_END)
     for name in ("stand_2", "2.stand"):
-        stand.set(session=name)
+        stand.set(name=name)
         checked(stand).start()
     others = stand.box.sessions()
-    stand.set(session="stand")
+    stand.set(name="stand")
     run = stand.run()
-    assert run.check().sessions_to_end == ()
+    run.check()
+    assert run.earlier_sessions == ()
     run.decide()
     run.start()
     assert set(others) < set(stand.box.sessions())
     assert len(stand.box.sessions()) == 3
-
-
-def test_where_only_files_are_copied_sessions_are_let_alone(stand: Stand) -> None:
-    stand.component("one", UNTIL_THE_END)
-    checked(stand).start()
-    stand.set(copy_only=True)
-    assert stand.run().check().sessions_to_end == ()
 
 
 # Components
@@ -238,11 +233,11 @@ def test_who_waits_is_cut_off_and_the_component_lives_on(stand: Stand) -> None:
     watching = Thread(target=watch)
     watching.start()
     eventually(lambda: "quick" in stand.ended())
-    run.session.cancel(cut=True)
+    run.context.cancel(cut=True)
     watching.join(10)
     assert not watching.is_alive()
     assert len(outcome) == 1
-    assert run.session.cancelled
+    assert run.context.cancelled.is_set()
     assert len(stand.box.sessions()) == 1
 
 
@@ -252,7 +247,7 @@ def test_who_cleans_up_is_not_cut_off(stand: Stand) -> None:
     run.check()
     run.decide()
     run.copy()
-    run.session.cancel(cut=False)
+    run.context.cancel(cut=False)
     run.discard()
     assert base_dirs(stand) == []
 
@@ -270,5 +265,5 @@ def test_a_cancel_ends_what_is_stuck(
 
     for name in ("interrupt", "end_transfer"):
         monkeypatch.setattr(run.context.host, name, hears(name))
-    run.session.cancel(cut=cut)
+    run.context.cancel(cut=cut)
     assert heard == [told]

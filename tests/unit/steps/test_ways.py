@@ -13,9 +13,9 @@ from testbed.shells import NOBODY
 from testbed.stand import Stand
 
 from fastrr.errors import HostError
+from fastrr.files.copy import CopyReport
 from fastrr.files.ledger import AT_REST_S
 from fastrr.model import FreshBase
-from fastrr.run.requests import CopyReport
 
 SOMEBODY = 1234
 
@@ -250,7 +250,7 @@ def test_a_temporary_base_dir_of_somebody_else_is_let_alone(stand: Stand, shared
     run = stand.run()
     assert run.check().problems == ()
     run.decide()
-    theirs = shared / f"fastrr-{stand.settings.session}-main.name-0-0"
+    theirs = shared / f"fastrr-{stand.session.name}-main.name-0-0"
     theirs.mkdir()
     (theirs / "theirs").touch()
     give(theirs)
