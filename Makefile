@@ -25,11 +25,12 @@ $(READY): pyproject.toml scripts/system-packages
 	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable '.[dev]'
 	touch $(READY)
 
-lint: $(READY) ## ruff, mypy --strict, import-linter
+lint: $(READY) ## ruff, mypy --strict, import-linter, shellcheck
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/shellcheck $(wildcard fastrr/*/*.sh)
 
 test: $(READY) ## all tests, on Docker hosts or else on sshds on loopback
 	$(BIN)/pytest $(SIDE_BY_SIDE)

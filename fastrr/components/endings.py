@@ -8,65 +8,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from fastrr.components.state import LOOK, Launch
+from fastrr.hosts.library import library
 from fastrr.hosts.shell import Script, quote, script
 from fastrr.text import printable_lines
 
 WATCH_TICK_S = 0.2
 
-_WATCH = r"""
-ticks=0
-missed=
-while [ -n "$pending" ]; do
-    waiting=
-    gone=
-    for n in $pending; do
-        eval "directory=\$d$n"
-        if ending "$n" "$directory"; then
-            :
-        elif alive "$directory"; then
-            waiting="$waiting $n"
-        else
-            case " $missed " in
-            *" $n "*) echo "vanished $n" ;;
-            *) waiting="$waiting $n" gone="$gone $n" ;;
-            esac
-        fi
-    done
-    pending=$waiting
-    missed=$gone
-    [ -n "$pending" ] || break
-    # Writing is how a script notices that nobody listens any more.
-    if [ "$ticks" -ge 20 ]; then
-        ticks=0
-        echo beat
-    fi
-    pause {tick}
-done
-"""
-
-
-_ENDING = r"""
-settled() {
-    # On a busy host screen comes to what a program said last when that has long ended.
-    tries=5 before=
-    while now=$(wc -c <"$1" 2>/dev/null) && [ "$tries" -gt 0 ]; do
-        [ "$now" -eq 0 ] || [ "$now" != "$before" ] || break
-        before=$now tries=$((tries - 1))
-        pause {tick}
-    done
-}
-ending() {
-    if [ -s "$2/exit" ]; then
-        read -r status <"$2/exit"
-        if [ "$status" != 0 ]; then
-            settled "$2/log"
-            tail -c {bytes} -- "$2/log" 2>/dev/null | tr -d '\000' | sed "s/^/said $1 /"
-            echo
-        fi
-    fi
-    look "$1" "$2"
-}
-"""
+_ENDINGS = LOOK + library(__file__, "endings.sh")
 
 _LAST_LINES = 5
 _LAST_BYTES = 4096
@@ -85,27 +33,25 @@ class Ended(NamedTuple):
 
 def watch_script(launches: Sequence[Launch]) -> Script:
     """Return the script that tells of each of ``launches`` as soon as it has ended."""
-    lines = [f"d{n}={quote(launch.state)}\n" for n, launch in enumerate(launches)]
+    lines = [_ENDINGS, *_settings()]
+    lines.extend(f"d{n}={quote(launch.state)}\n" for n, launch in enumerate(launches))
     lines.append(f"pending={quote(' '.join(map(str, range(len(launches)))))}\n")
-    lines.append(LOOK + _ending())
-    lines.append(_WATCH.replace("{tick}", _tick()))
-    return script("".join(lines))
+    return script("".join((*lines, "watch\n")))
 
 
 def status_script(launches: Sequence[Launch]) -> Script:
     """Return the script that tells, once, of those of ``launches`` that have ended."""
-    lines = [LOOK, _ending()]
+    lines = [_ENDINGS, *_settings()]
     lines.extend(f"ending {n} {quote(launch.state)}\n" for n, launch in enumerate(launches))
     return script("".join((*lines, "true\n")))
 
 
-def _tick() -> str:
-    """Return what the scripts' ``pause`` is given."""
-    return f"{WATCH_TICK_S} {round(1 / WATCH_TICK_S)}"
-
-
-def _ending() -> str:
-    return _ENDING.replace("{bytes}", str(_LAST_BYTES)).replace("{tick}", _tick())
+def _settings() -> tuple[str, ...]:
+    """Return assignments of what the shell functions want."""
+    return (
+        f"tick_s={WATCH_TICK_S} ticks_a_second={round(1 / WATCH_TICK_S)}\n",
+        f"last_bytes={_LAST_BYTES} ticks=0\n",
+    )
 
 
 _NUMBER = re.compile(rb"\d{1,9}")

@@ -11,12 +11,13 @@ component is *started*: its process exists and is the program, no longer the she
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from posixpath import join
 from typing import NamedTuple
 
 from fastrr.components.screen import screen_word
 from fastrr.components.state import LOOK, Launch, directory_name
+from fastrr.hosts.library import library
 from fastrr.hosts.shell import Script, here_document, quote, script, to_text
 from fastrr.hosts.shell import join as join_words
 from fastrr.hosts.ways import OWN
@@ -35,125 +36,8 @@ _LOGS = ".logs-"
 _RUN = ".run-"
 """In the session's directory, beside its components: no name of theirs starts with a dot."""
 
-
-_RUN_FILE = r"""# Sourced by each launch.sh, which sets fastrr_run, _state, _base_dir, _program
-# and fastrr_component. Every name has a prefix: the program inherits
-# the variables of the environment, whatever they are called, as they are.
-fastrr_newline='
-'
-fastrr_record() {
-    read -r fastrr_current <"$fastrr_state/run" && [ "$fastrr_current" = "$fastrr_run" ] &&
-        printf '%s\n' "$2" >"$fastrr_state/$1"
-}
-fastrr_fail() {
-    printf 'fastrr: %s\n' "$1" >&2
-    fastrr_record failed "$1"
-    exit 126
-}
-fastrr_read() {
-    while IFS= read -r fastrr_line; do
-        fastrr_value=$fastrr_value$fastrr_line$fastrr_newline
-    done
-}
-fastrr_unfit() {
-    fastrr_fail "$fastrr_program could not be executed: no such interpreter, not a format of \
-this machine, or arguments too long for it (Linux takes 128 KiB each)"
-}
-fastrr_become() {
-    trap fastrr_unfit EXIT
-    if [ -n "$BASH_VERSION" ]; then
-        shopt -s execfail
-        # A script without #! bash would read itself, and go on looking like this launcher.
-        fastrr_line='#!'
-        [ ! -r "$1" ] || IFS= read -r fastrr_line <"$1"
-        case $fastrr_line in
-        '#!'* | *[![:print:][:blank:]]*) ;;
-        *) set -- "$BASH" "$@" ;;
-        esac
-    fi
-    echo "$fastrr_pid" >"$fastrr_state/pid"
-    exec "$@"
-    exit 126
-}
-if [ "$1" = become ]; then
-    echo "$PPID" >"$fastrr_state/launcher"
-    fastrr_pid=$$
-    fastrr_component
-fi
-[ -z "$fastrr_soft_limit" ] || ulimit -Sn "$fastrr_soft_limit" 2>/dev/null
-echo "$STY" >"$fastrr_state/session"
-cd -- "$fastrr_base_dir" 2>/dev/null || fastrr_fail "its base_dir $fastrr_base_dir can't be entered"
-[ -e "$fastrr_program" ] || fastrr_fail "$fastrr_program does not exist"
-[ -f "$fastrr_program" ] || fastrr_fail "$fastrr_program is no file"
-[ -x "$fastrr_program" ] || fastrr_fail "$fastrr_program may not be executed: its permissions are \
-$(ls -ld -- "$fastrr_program" | cut -c 1-10)"
-# This shell leads the window's session: when screen hangs up it must die, for only then does the
-# kernel send SIGHUP to the program (exit(3), "If the process is a session leader"). The subshell
-# outlives whatever ends the program, to record how it ended.
-trap : INT QUIT
-(
-    trap : HUP INT QUIT TERM
-    # A subshell can become the program if it knows its process id, which $$ is not, but who opens
-    # /proc/self sees; and if it runs its trap when exec fails, which one of bash does not.
-    if [ -z "$BASH_VERSION" ] && read -r fastrr_pid fastrr_rest 2>/dev/null </proc/self/stat; then
-        echo "$fastrr_pid" >"$fastrr_state/launcher"
-        (read -r fastrr_pid fastrr_rest </proc/self/stat && fastrr_component)
-    else
-        sh "$fastrr_state/launch.sh" become
-    fi
-    fastrr_status=$?
-    [ ! -s "$fastrr_state/failed" ] || exit "$fastrr_status"
-    [ -s "$fastrr_state/pid" ] ||
-        fastrr_fail "its args can't be expanded (exit status $fastrr_status): see its log"
-    fastrr_record exit "$fastrr_status"
-    exit "$fastrr_status"
-)
-exit
-"""
-
-_START = r"""
-started() {
-    look "$1" "$2" && return
-    [ -s "$2/pid" ] || return
-    read -r process <"$2/pid"
-    # Once the pid is written, exec is all that is left to do. What never changes its command line
-    # is taken as started, too, after two seconds.
-    eval "since=\${since$1:=$ticks}"
-    if [ -d /proc/self ] && [ $((ticks - since)) -lt {settled} ]; then
-        line=
-        IFS= read -r line 2>/dev/null <"/proc/$process/cmdline"
-        case $line in
-        '' | *"$2/launch.sh"*) return 1 ;;
-        esac
-        # Shells read it byte by byte: of a process that ends meanwhile only the first part is seen.
-        again=
-        IFS= read -r again 2>/dev/null <"/proc/$process/cmdline"
-        [ "$again" = "$line" ] || return 1
-    fi
-    echo "started $1 $process"
-}
-ticks=0
-while [ -n "$pending" ]; do
-    waiting=
-    for n in $pending; do
-        eval "directory=\$d$n"
-        started "$n" "$directory" || waiting="$waiting $n"
-    done
-    pending=$waiting
-    if [ -n "$pending" ]; then
-        [ "$ticks" -lt {limit} ] || break
-        pause {tick}
-    fi
-done
-for n in $all; do
-    eval "directory=\$d$n"
-    if [ -s "$directory/session" ]; then
-        read -r session <"$directory/session"
-        echo "session $session"
-        break
-    fi
-done
-"""
+_LAUNCHER = library(__file__, "launcher.sh")
+_LAUNCH = "".join((OWN, LOOK, *(library(__file__, f"{name}.sh") for name in ("launch", "windows"))))
 
 
 class SessionPlan(NamedTuple):
@@ -171,122 +55,39 @@ class SessionPlan(NamedTuple):
 
 
 def start_script(session: SessionPlan, launches: Sequence[Launch], timeout_s: float) -> Script:
-    """Return the script that starts ``launches`` and waits until each has started or failed."""
-    run_file, command_file = run_file_of(session), join(session.directory, _RC_FILE)
-    previous = quote(join(session.directory, ".previous"))
+    """Return the script that starts ``launches`` and waits until each has started or failed.
+
+    Links are the names by which screen knows this run's logs. Windows whose logs have the same
+    name share a file; and screen opens a log again, by name, when it finds the file changed. So
+    each run has names of its own, and where a component is started again in a session that runs,
+    the earlier names lead to what was moved aside.
+    """
+    run_file, numbers = run_file_of(session), " ".join(map(str, range(len(launches))))
+    logs, names = _logs_directory(session), [_directory_name(launch) for launch in launches]
     lines = [
-        f"{OWN}{_PRIVATE}private {previous}/\n",
-        f"cd {quote(session.directory)} || exit 1\n",
-        f"{_UNWRITTEN}{LOOK}running={quote(session.running or '')}\n",
-        '[ -n "$running" ] && running "${running%%.*}" || running=\n',
-        *_make_directories(session, launches),
-        "soft_limit=$(ulimit -Sn)\n",
-        *_write_run_file(run_file),
+        f"{_LAUNCH}private {quote(join(session.directory, '.previous'))}/\n",
+        f"begin {join_words((session.directory, session.running or ''))}\n",
+        f"make_directories {join_words((logs, *names))}\n",
+        f"write_run_file {join_words((run_file, _LAUNCHER))}\n",
     ]
     for number, launch in enumerate(launches):
-        lines.append(f"d{number}={quote(launch.state)}\n")
-        unwritten = f'|| unwritten "$d{number}"\n'
-        lines.append(f'echo {quote(session.run_id)} >"$d{number}/run" {unwritten}')
-        content = launcher(launch, session, run_file)
-        lines.append(f'printf %s {quote(content)} >"$d{number}/launch.sh" {unwritten}')
+        words = [launch.state, session.run_id, launcher(launch, session, run_file)]
         if launch.component.expand:
-            expanded = expansion(launch.program, launch.component.args)
-            lines.append(f'printf %s {quote(expanded)} >"$d{number}/args.sh" {unwritten}')
-    lines.append(_screen_lines(session, launches, command_file))
-    lines.append(f"all={quote(' '.join(map(str, range(len(launches)))))} pending=$all\n")
-    lines.append(
-        _START.replace("{limit}", str(round(timeout_s / TICK_S)))
-        .replace("{settled}", str(round(2 / TICK_S)))
-        .replace("{tick}", f"{TICK_S} {round(1 / TICK_S)}")
-    )
+            words.append(expansion(launch.program, launch.component.args))
+        lines.append(f"d{number}={quote(launch.state)}\nwrite_launcher {join_words(words)}\n")
+    lines.append(f"open_windows {join_words(_windows(session, launches))}\n")
+    limit, settled = round(timeout_s / TICK_S), round(_SETTLED_S / TICK_S)
+    lines.append(f"limit={limit} settled={settled} all={quote(numbers)} pending={quote(numbers)}\n")
+    lines.append(f"tick_s={TICK_S} ticks_a_second={round(1 / TICK_S)}\nawait_started\n")
     return script("".join(lines))
 
 
-_PRIVATE = r"""
-private() {
-    # A directory with all that it is in: what had to be made, and what nobody else has made.
-    path= rest=${1#/}
-    while [ -n "$rest" ]; do
-        path=$path/${rest%%/*} rest=${rest#*/}
-        if [ ! -d "$path" ]; then
-            said=$(mkdir -m 700 -- "$path" 2>&1) && continue
-            [ -d "$path" ] || {
-                echo "the directory for the state of components can't be made: $said" >&2
-                exit 1
-            }
-        fi
-        own "$path" || {
-            echo "it is not this account's, nor root's: $(ls -ld -- "$path" 2>&1)" >&2
-            exit 1
-        }
-    done
-}
-"""
-
-_UNWRITTEN = r"""
-unwritten() {
-    echo "the state of components can't be written to $1; df says: $(df -Pk . | tail -n 1)" >&2
-    exit 1
-}
-"""
+_SETTLED_S = 2
+"""What never changes its command line is taken as started after so long."""
 
 
-def _write_run_file(path: str) -> Iterator[str]:
-    """Write what a run's launchers share, once a run: they may be reading it."""
-    yield f"if [ ! -e {quote(path)} ]; then\n"
-    yield f"    printf 'fastrr_soft_limit=%s\\n' \"$soft_limit\" >{quote(path)}\n"
-    yield f"    printf %s {quote(_RUN_FILE)} >>{quote(path)} || unwritten {quote(path)}\n"
-    yield "fi\n"
-
-
-def _make_directories(session: SessionPlan, launches: Sequence[Launch]) -> Iterator[str]:
-    """Move the state of earlier runs aside, and make directories and links for this one.
-
-    The links are the names by which screen knows this run's logs. Windows whose logs have the same
-    name share a file; and screen opens a log again, by name, when it finds the file changed. So
-    each run has names of its own, and where a component is started again in a session that runs,
-    the earlier names lead to what was moved.
-    """
-    names, logs = _directory_names(launches), quote(_logs_directory(session))
-    yield "set --\n"
-    yield from (f'[ ! -e {quote(name)} ] || set -- "$@" {quote(name)}\n' for name in names)
-    yield _MOVE_ASIDE.replace("{logs}", logs)
-    yield f'set -- {join_words(names)}\n[ -d {logs} ] || set -- "$@" {logs}\n'
-    targets = join_words(f"../{name}" for name in names)
-    yield f'mkdir -m 700 -- "$@" && ln -sf -- {targets} {logs} || exit 1\n'
-
-
-_MOVE_ASIDE = rf"""
-stale=$#
-if [ -z "$running" ]; then
-    for path in {_LOGS}* {_RUN}*; do
-        [ ! -e "$path" ] || stale=all
-    done
-fi
-forget() {{
-    # Screen may just be opening the log of a window that goes on: not twice within a second.
-    rm -rf -- "$@" 2>/dev/null || rm -rf -- "$@"
-}}
-case $stale in
-0) ;;
-all) (cd .previous && forget "$@" ../{_LOGS}* ../{_RUN}*) ;;
-*) (cd .previous && forget "$@") ;;
-esac
-if [ "$#" -gt 0 ]; then
-    mv -f -- "$@" .previous || exit 1
-    for path; do
-        set -- "$@" "../.previous/$path"
-        shift
-    done
-    for path in {_LOGS}*; do
-        [ "$path" = {{logs}} ] || [ ! -d "$path" ] || ln -sf -- "$@" "$path"
-    done
-fi
-"""
-
-
-def _directory_names(launches: Sequence[Launch]) -> list[str]:
-    return [launch.state.rpartition("/")[2] for launch in launches]
+def _directory_name(launch: Launch) -> str:
+    return launch.state.rpartition("/")[2]
 
 
 def _logs_directory(session: SessionPlan) -> str:
@@ -303,37 +104,18 @@ def run_file(session_directory: str, run_id: str) -> str:
     return join(session_directory, f"{_RUN}{directory_name(run_id)}")
 
 
-def _screen_lines(session: SessionPlan, launches: Sequence[Launch], command_file: str) -> str:
-    """Return the commands that make screen read its command file."""
-    scope = "systemd-run --user --scope --quiet --collect " if session.scope else ""
-    name = quote(session.name)
-    file = quote(screen_word(command_file)[1:-1])  # Arguments of -X are expanded like a file's.
-    return f"""
-screen_failed=
-windows() {{
-    printf %s {quote(command_lines(session, launches))}
-}}
-user_file=${{SCREENRC:-$HOME/.screenrc}}
-if [ "$soft_limit" = unlimited ] || [ "$soft_limit" -gt {MAX_OPEN_FILES} ]; then
-    ulimit -Sn {MAX_OPEN_FILES}
-fi
-unset STY WINDOW
-if [ -n "$running" ]; then
-    windows >{_RC_FILE} || unwritten "$PWD"
-    said=$(screen -S "$running" -X source {file} 2>&1) || screen_failed=$?
-else
-    {{
-        echo "maxwin {MAX_WINDOWS}"
-        [ ! -r "$user_file" ] || printf 'source "%s"\\n' "$user_file"
-        windows
-    }} >{_RC_FILE} || unwritten "$PWD"
-    said=$({scope}screen -c {quote(command_file)} -dmS {name} 2>&1) || screen_failed=$?
-fi
-if [ -n "$screen_failed" ]; then
-    printf 'screen failed: exit status %s: %s\\n' "$screen_failed" "$said" | tr '\\n' ' '
-    exit 1
-fi
-"""
+def _windows(session: SessionPlan, launches: Sequence[Launch]) -> tuple[str, ...]:
+    """Return what the shell function ``open_windows`` is given."""
+    file = join(session.directory, _RC_FILE)
+    return (
+        "in_scope" if session.scope else "plainly",
+        session.name,
+        file,
+        screen_word(file)[1:-1],  # arguments of -X are expanded like a file's
+        command_lines(session, launches),
+        str(MAX_WINDOWS),
+        str(MAX_OPEN_FILES),
+    )
 
 
 def command_lines(session: SessionPlan, launches: Sequence[Launch]) -> str:
@@ -362,7 +144,7 @@ def command_lines(session: SessionPlan, launches: Sequence[Launch]) -> str:
 
 
 def _window_lines(launch: Launch) -> list[str]:
-    name, title = launch.component.name, launch.state.rpartition("/")[2]
+    name, title = launch.component.name, _directory_name(launch)
     command = f"sh {screen_word(join(launch.state, 'launch.sh'))}"
     lines = [f"screen -t {screen_word(title)} {command}"]
     if name != title and name.isascii():
@@ -387,7 +169,7 @@ def launcher(launch: Launch, session: SessionPlan, run_file: str) -> str:
         lines.append('. "$fastrr_state/args.sh"')
     else:
         lines.append(f"set -- {join_words((launch.program, *component.args))}")
-    lines.extend(('fastrr_become "$@"', "}", f". {quote(run_file)}"))
+    lines.extend(('fastrr_become "$@"', "}", f". {quote(run_file)}", 'fastrr_launch "$@"'))
     return "".join(f"{line}\n" for line in lines)
 
 

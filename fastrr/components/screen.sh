@@ -11,7 +11,7 @@ sessions() {
         case $said in
         *" in /"*)
             screens=/${said##* in /}
-            screens=${screens%%$newline*}
+            screens=${screens%%"$newline"*}
             screens=${screens%.}
             ;;
         esac

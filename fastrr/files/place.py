@@ -31,6 +31,7 @@ from typing import NamedTuple
 
 from fastrr.files.probe import DIGEST
 from fastrr.files.staging import HOLDING_NAMES, NOT_FOR_ALL, Held, chunks, holding_directories
+from fastrr.hosts.library import library
 from fastrr.hosts.shell import (
     Script,
     below,
@@ -60,138 +61,7 @@ LONGEST_COMMAND_BYTES = 6 << 10
 """Of the directories that are made by the command before a stream: it is one word, and csh (BSD's,
 20110502) takes none of 9000 bytes."""
 
-_FUNCTIONS = (
-    r"""
-export LC_ALL=C
-{hasher}choose_hasher
-spread() {
-    first=$1
-    shift
-    tee -- "$@" <"$first" >/dev/null
-}
-odd() {
-    found=$($hasher 2>/dev/null <"$4")
-    if [ "${found%% *}" = "$2" ]; then
-        chmod "$3" "$4"
-        # Into a directory of that name (or what a link there leads to) mv would move it; what
-        # moves into a directory that is named replaces what has its own name there.
-        cd -- "${4%/*}" && mv -f -- "./${4##*/}" "./${5##*/}" && mv -f -- "./${5##*/}" .. ||
-            echo "left $1"
-    else
-        echo "bad $1"
-    fi
-    rm -f -- "$4" "${4%/*}/${5##*/}"
-    cd /
-}
-move() {
-    cd "$1" && shift && mv -f -- "$@" ..
-    cd /
-}
-refill() {
-    cd "$1" || return
-    for path in * .[!.]* ..?*; do
-        [ -f "$path" ] && printf '%s\0' "$path"
-    done | xargs -0 -r sh -c 'mv -f -- "$@" "$0"' "$2/"
-    cd /
-}
-settle() {
-    # The directory of a tree, where the tree could not become it.
-    make_own "$1" || {
-        printf '%s\n' "$said" >&2
-        return 1
-    }
-}
-left() {
-    [ -d "$1" ] || return 0
-    for path in "$1"/* "$1"/.[!.]* "$1"/..?*; do
-        [ -f "$path" ] && printf 'left at %s\n' "$path"
-    done
-}
-now() {
-    if [ -r /proc/uptime ]; then
-        read -r up idle </proc/uptime
-        echo "clock $up"
-    fi
-}
-remove_stale() {
-    # What runs left that were killed: a process is spent only if there is something.
-    for path in "$1"/{stale_names}; do
-        # Nobody else's, seen by one look: what is in it may change while it is being removed.
-        [ -d "$path" ] &&
-            find "$path" -prune -type d -user "$(id -u)" -mmin +{stale} -exec rm -rf -- {} \;
-    done 2>/dev/null
-}
-now
-""".replace("{hasher}", DIGEST)
-    .replace("{stale}", str(STALE_AFTER_MINUTES))
-    .replace("{stale_names}", HOLDING_NAMES)
-)
-
-_VERIFY = r"""
-cd -- {common} || exit 1
-xargs -0 {hasher} <"$scratch/names-{by}" | awk -v count={count} '
-    NR == FNR {
-        path = substr($0, length($1) + length($2) + length($3) + 4)
-        number[path] = $1
-        digest[path] = $2
-        mode[path] = $3
-        rows++
-        next
-    }
-    {
-        path = substr($0, length($1) + 3)
-        if (!(path in digest) || $1 "" != digest[path] "") next
-        if (mode[path] ~ /^[0-7]+$/) {
-            print path | ("tr \"\\n\" \"\\0\" | xargs -0 chmod " mode[path] " --")
-        }
-        delete digest[path]
-    }
-    END {
-        if (rows != count) exit 1
-        for (path in digest) {
-            print "bad", number[path]
-            print path | "tr \"\\n\" \"\\0\" | xargs -0 rm -f --"
-        }
-    }' "$scratch/held-{by}" - || exit 1
-cd /
-"""
-
-_KEYED = r"""
-keyed() {
-    found=$(openssl mac -cipher AES-128-GCM -macopt hexkey:{key} \
-        -macopt hexiv:000000000000000000000000 -in "$4" GMAC)
-    if [ "$found" != "$2" ]; then
-        echo "bad $1"
-        rm -f -- "$4"
-    elif [ "$3" != - ]; then
-        chmod "$3" "$4"
-    fi
-}
-"""
-
-_RENAME = r"""
-cd -- {common} || exit 1
-perl -0ne '
-    chomp;
-    ($to = $_) =~ s{/\Q{holding}\E/(?=[^/]*$)}{/} or next;
-    # One that was wrong is there no more.
-    next unless -e $_;
-    rename $_, $to or print STDERR "$to: $!\n";
-' -- {names}
-cd /
-"""
-
-_UNLESS_INCOMPLETE = """
-cd /
-if [ ! -e {control}/all ]; then
-    echo incomplete
-    rm -rf -- {holding}
-    exit
-fi
-scratch={control}
-"""
-
-_HASHERS = {Algorithm.SHA1: "$hasher", Algorithm.XXH128: "xxhsum -H2"}
+_PLACE = OWN + DIGEST + library(__file__, "place.sh")
 
 
 class _Finish(NamedTuple):
@@ -224,18 +94,17 @@ class _Finish(NamedTuple):
         for n, h in plain:
             *words, path = row(n, h)
             tables[h.algorithm].append(" ".join((*words, below(common, path))))
-        lines = [NOT_FOR_ALL, OWN, _FUNCTIONS]
-        lines += [f"mkdir -p -- {join_words(chunk)}\n" for chunk in chunks(missing)]
+        lines = [NOT_FOR_ALL, "begin\n"]
+        lines += [f"make_all {join_words(chunk)}\n" for chunk in chunks(missing)]
         lines += _spread_lines(held)
         for n, h in odd:
             about = (str(n), h.digest, f"{h.copy.mode:o}", h.path, h.copy.destination)
             lines.append(f"odd {join_words(about)}\n")
-        for by, hasher in _HASHERS.items():
+        for by in (Algorithm.SHA1, Algorithm.XXH128):
             if table := tables.get(by):
-                verify = _VERIFY.replace("{count}", str(len(table))).replace("{hasher}", hasher)
-                lines.append(verify.replace("{by}", by.value).replace("{common}", quote(common)))
+                lines.append(f"verify {by.value} {quote(common)} {len(table)}\n")
         if Algorithm.GMAC in tables:
-            lines.append(_KEYED.replace("{key}", gmac_key.hex()))
+            lines.append(f"key={gmac_key.hex()}\n")
         for n, h in plain:
             if h.algorithm is Algorithm.GMAC:
                 number, digest, *others = row(n, h)
@@ -243,8 +112,9 @@ class _Finish(NamedTuple):
         lines += _move_lines([h for _, h in plain], common, list(tables), perl)
         lines += [f"left {quote(d)}\n" for d in dict.fromkeys(parent(h.path) for h in held)]
         holding = holding_directories(held)
-        lines += [f"rm -rf -- {join_words(chunk)}\n" for chunk in chunks(holding)]
-        lines += [f"remove_stale {quote(d)}\n" for d in _and_above(map(parent, holding))]
+        lines += [f"remove_all {join_words(chunk)}\n" for chunk in chunks(holding)]
+        stale = f"{STALE_AFTER_MINUTES} {quote(HOLDING_NAMES)}"
+        lines += [f"remove_stale {quote(d)} {stale}\n" for d in _and_above(map(parent, holding))]
         return cls("".join((*lines, "now\n")), tables)
 
 
@@ -282,21 +152,16 @@ def finish_script(
     holding directories.
     """
     finish = _Finish.of(held, gmac_key, modes_set, perl)
-    lines = []
+    lines = [_PLACE]
     if finish.tables and tables_in is not None:
-        lines.append(f"scratch=$(TMPDIR={quote(tables_in)} mktemp -d) || exit 1\n")
-        lines.append("trap 'rm -rf \"$scratch\"' EXIT\n")
+        lines.append(f"scratch_in {quote(tables_in)}\n")
     elif finish.tables:
         # In a directory that nobody else gets at, and that is removed in the end.
         control = join(held[0].holding, CONTROL)
         while _is_taken(control, held):
             control += "_"
-        lines.append(f'scratch={quote(control)}\nmkdir -m 700 -- "$scratch" || exit 1\n')
-    for by, table in finish.tables.items():
-        file = f'"$scratch/held-{by.value}"'
-        names = f'"$scratch/names-{by.value}"'
-        lines.append(f"cat >{file} {here_document(table)}")
-        lines.append(f"cut -d ' ' -f 4- {file} | tr '\\n' '\\0' >{names}\n")
+        lines.append(f"scratch_at {quote(control)}\n")
+    lines.extend(f"table {by.value} {here_document(rows)}" for by, rows in finish.tables.items())
     return script("".join((*lines, finish.text, "true\n")))
 
 
@@ -353,9 +218,8 @@ def parcel(
     if not all(map(is_plain, makes)) or sum(map(len, makes)) > LONGEST_COMMAND_BYTES:
         return None
     finish = _Finish.of(held, gmac_key, True, perl, missing)
-    begin = _UNLESS_INCOMPLETE.replace("{control}", control)
-    begin = begin.replace("{holding}", join_words(holding))
-    script_ = script(f"{begin}{finish.text}true\n")
+    begin = f"unless_incomplete {join_words((control, *holding))}\n"
+    script_ = script(f"{_PLACE}{begin}{finish.text}true\n")
     files = [(f"{control}/finish", script_.data)]
     for by, table in finish.tables.items():
         names = "".join(f"{line.split(' ', 3)[3]}\0" for line in table)
@@ -385,21 +249,19 @@ def _move_lines(
         else:
             trees[h.tree, h.holding][parent(h.path)] = parent(h.copy.destination)
     if perl and len(names) >= PERL_FROM_DIRECTORIES:
-        files = " ".join(f'"$scratch/names-{by.value}"' for by in tables)
-        rename = _RENAME.replace("{holding}", basename(held[0].holding)).replace("{names}", files)
-        yield rename.replace("{common}", quote(common))
+        words = (common, basename(held[0].holding), *(by.value for by in tables))
+        yield f"rename_all {join_words(words)}\n"
         names.clear()
     for directory, inside in names.items():
         for chunk in chunks(inside):
             yield f"move {quote(directory)} {join_words(chunk)}\n"
     for (tree, holding), directories in trees.items():
         top, above = join(holding, basename(tree)), join(parent(tree), "")
-        yield f"mv -f -- {quote(top)} {quote(above)} 2>/dev/null || if settle {quote(tree)}; then\n"
+        yield f"move_tree {join_words((top, above, tree))}\n"
         for chunk in chunks(list(directories.values())):
-            yield f"mkdir -p -- {join_words(chunk)}\n"
+            yield f"tree_directories {join_words(chunk)}\n"
         for path, destination in directories.items():
             yield f"refill {quote(path)} {quote(destination)}\n"
-        yield "fi\n"
 
 
 class InstallFailure(Enum):

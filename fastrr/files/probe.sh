@@ -123,6 +123,7 @@ compare_files() {
     # Nobody else may exchange what is in it, which the check is yet to find out (ways.py): neither
     # who may write there nor, be it sticky, who owns it.
     private=$home
+    # shellcheck disable=SC2046 # some words
     set -- $(ls -ldn -- "${tmp%/}" 2>/dev/null)
     case ${1-} in
     d???????[!w]* | d????????[tT]*)
@@ -159,6 +160,7 @@ compare_files() {
     if [ -s "$scratch/same" ]; then
         echo "== hashing"
         now
+        # shellcheck disable=SC2086 # some words
         tr '\n' '\0' <"$scratch/same" | xargs -0 $hasher >"$scratch/digests" 2>/dev/null
         now
     fi

@@ -20,6 +20,7 @@ from posixpath import basename, join
 from typing import NamedTuple, TypeVar
 
 from fastrr.files.probe import Hashers
+from fastrr.hosts.library import library
 from fastrr.hosts.shell import Script, fits_a_line, inside, parent, quote, script, to_text
 from fastrr.hosts.shell import join as join_words
 from fastrr.hosts.ways import OWN
@@ -148,41 +149,7 @@ def moved(path: str, directory: str, to: str) -> str:
     return join(to, inside(directory, path))
 
 
-_CHECK_MADE = r"""
-failed() {
-    printf '%s %s' "$1" "$2" | tr '\n' ' '
-    echo
-}
-anew() {
-    said=$(mkdir -m 700 -- "$2" 2>&1) || {
-        failed "$1" "$said"
-        stop=yes
-    }
-}
-stop=
-first() {
-    # Before anything is made in it: in a directory like /tmp somebody else may have been quicker.
-    [ -k "${2%/*}/" ] || return 0
-    make_own "$2" || {
-        failed "$1" "$said"
-        stop=yes
-    }
-}
-made() {
-    [ -d "$2" ] || said=$(mkdir -p -- "$2" 2>&1) || failed "$1" "$said"
-}
-held() {
-    # It may have been made just now, with others that could not be. Whose it is does not matter:
-    # it is empty, its name was ours to use; and not all file systems show us as its owner.
-    rmdir -- "$2" 2>/dev/null
-    said=$(mkdir -m 700 -- "$2" 2>&1) && return
-    if [ -e "$2" ] || [ -L "$2" ]; then
-        echo "taken $1 $(ls -ld -- "$2" 2>&1 | tr '\n' ' ')"
-    else
-        failed "$1" "$said"
-    fi
-}
-"""
+_STAGING = OWN + library(__file__, "staging.sh")
 
 
 NOT_FOR_ALL = "umask o-w\n"
@@ -258,15 +225,15 @@ def prepare_script(preparation: Preparation) -> Script:
     base_dirs, firsts, wanted, holding, in_trees = (
         [(next(numbers), path) for path in paths] for paths in preparation.groups
     )
-    lines = [NOT_FOR_ALL, OWN, _CHECK_MADE]
+    lines = [NOT_FOR_ALL, _STAGING, "stop=\n"]
     lines += _calls("anew", base_dirs)
     lines += _calls("first", firsts)
-    lines += ['[ -z "$stop" ] || { echo stop; exit 0; }\n'] if base_dirs or firsts else []
+    lines += ["stop_or_go\n"] if base_dirs or firsts else []
     lines += _make_all(wanted)
     lines += _calls("made", wanted)
     for chunk in chunks(holding):
-        lines.append(f"mkdir -m 700 -- {join_words(path for _, path in chunk)} 2>/dev/null || {{\n")
-        lines += (*_calls("held", chunk), "}\n")
+        first, _ = chunk[0]
+        lines.append(f"hold_all {first} {join_words(path for _, path in chunk)}\n")
     lines += _make_all(in_trees)
     lines += _calls("made", in_trees)
     return script("".join((*lines, "true\n")))
@@ -278,7 +245,7 @@ def _calls(function: str, numbered: Iterable[tuple[int, str]]) -> list[str]:
 
 def _make_all(numbered: Sequence[tuple[int, str]]) -> list[str]:
     paths = [path for _, path in numbered]
-    return [f"mkdir -p -- {join_words(chunk)} 2>/dev/null\n" for chunk in chunks(paths)]
+    return [f"make_all {join_words(chunk)}\n" for chunk in chunks(paths)]
 
 
 class Prepared(NamedTuple):
@@ -321,34 +288,13 @@ def discard_script(holding: Sequence[str]) -> Script:
     What was receiving may live on for a moment, and make anew what has just been removed: it is
     over when nothing has come back for a while.
     """
-    lines = [OWN, "remove() {\n    found=\n"]
-    for chunk in chunks(holding):
-        lines.append("    set --\n")
-        # It may not be known whether they are ours.
-        lines.extend(
-            f'    [ -e {quote(d)} ] && own {quote(d)} && set -- "$@" {quote(d)}\n' for d in chunk
-        )
-        lines.append('    [ "$#" = 0 ] || { rm -rf -- "$@" 2>/dev/null; found=yes; }\n')
-    lines.append(_REMOVE_UNTIL_GONE)
-    return script("".join(lines))
-
-
-_REMOVE_UNTIL_GONE = r"""
-    [ -n "$found" ]
-}
-tries=0
-while remove && [ "$tries" -lt 10 ]; do
-    tries=$((tries + 1))
-    sleep 0.3 2>/dev/null || sleep 1
-done
-[ "$tries" -lt 10 ]
-"""
+    return script(f"{_STAGING}remove_until_gone {join_words(holding)}\n")
 
 
 def remove_script(directories: Sequence[str]) -> Script:
     """Return the script that removes directories that this run has made, if it could."""
-    lines = [f"own {quote(path)} && rm -rf -- {quote(path)}\n" for path in directories]
-    return script("".join((OWN, *lines, "true\n")))
+    lines = [f"discard {quote(path)}\n" for path in directories]
+    return script("".join((_STAGING, *lines, "true\n")))
 
 
 def chunks(words: Sequence[T], size: int = 400) -> Iterator[Sequence[T]]:

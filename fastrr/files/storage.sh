@@ -33,6 +33,7 @@ ways() {
     (
         IFS=$newline
         set -f
+        # shellcheck disable=SC2086 # a line each
         places / $ways "$@"
     )
     true
@@ -74,6 +75,7 @@ space() {
     (
         IFS=$newline
         set -f
+        # shellcheck disable=SC2086 # a line each
         df -PTk -- $seen 2>/dev/null || df -Pk -- $seen 2>/dev/null
     )
     true

@@ -45,7 +45,7 @@ look() {
         [ -n "$p" ] || p=/
     done
     if [ ! -d "$p" ]; then
-        kind=file
+        kind="file"
     elif [ ! -w "$p" ] || [ ! -x "$p" ]; then
         kind=denied
     else

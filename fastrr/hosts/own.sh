@@ -16,6 +16,7 @@ make_own() {
 # two looks, as by -O and -L, others can exchange what is theirs.
 own() {
     [ -k "${1%/*}/" ] || return 0
+    # shellcheck disable=SC2046 # some words
     set -- $(LC_ALL=C ls -ldn -- "$1" 2>/dev/null)
     [ "${3:-}" = 0 ] || [ "${3:-}" = "$(id -u)" ]
 }

@@ -680,6 +680,7 @@ def test_a_launcher_quotes_everything() -> None:
         'fastrr_become "$@"\n'
         "}\n"
         ". /state/runner/.run.sh\n"
+        'fastrr_launch "$@"\n'
     )
 
 
@@ -705,8 +706,8 @@ def test_screen_is_told_of_files_only() -> None:
 def test_a_scope_of_systemd_is_used_where_logind_would_end_the_session() -> None:
     plan, launch = plan_and_launch()
     scoped = SessionPlan(plan.name, plan.directory, plan.run_id, scope=True)
-    assert "systemd-run --user --scope" in start_script(scoped, [launch], 1).text
-    assert "systemd-run" not in start_script(plan, [launch], 1).text
+    assert "\nopen_windows in_scope " in start_script(scoped, [launch], 1).text
+    assert "\nopen_windows plainly " in start_script(plan, [launch], 1).text
 
 
 def test_a_recorded_answer_is_parsed() -> None:

@@ -55,10 +55,11 @@ class StreamTransport:
             return {}
         directory = _directory(items)
         bulk = self.is_bulk(sum(item.size for item in items))
-        command = _GNU_BULK if bulk else f"exec {_TAR}"
+        unpack = f"{_TAR} -C {directory}"
+        command = _in_large_pieces(unpack) if bulk else f"exec {unpack}"
         archive = self._archive(items, directory, sent)
         completed = host.stream(
-            command.replace("{in}", f"-C {directory}"),
+            command,
             archive,
             bulk=bulk,
             answer_bytes=_answer_bytes(items),
@@ -86,7 +87,7 @@ class StreamTransport:
             commands.append(f'fastrr_made="{" ".join(parcel.makes)}"')
             commands.append(f"mkdir -m 700 $fastrr_made || {{ {undo}; exit {NOT_MADE}; }}")
         # What is run is what has been unpacked here: not in somebody else's directory.
-        commands += [f"cd {parcel.directory} || exit 1", _TAR.replace(" {in}", "")]
+        commands += [f"cd {parcel.directory} || exit 1", _TAR]
         command = "; ".join((*commands, f"exec sh {parcel.runs}"))
         archive = self._archive(items, parcel.directory, sent, parcel)
         try:
@@ -108,16 +109,17 @@ class StreamTransport:
         return _Archive(items, directory, sent, keep, parcel)
 
 
-_TAR = "tar -x -o -m -p -f - {in}"
+_TAR = "tar -x -o -m -p -f -"
 """The command that unpacks a stream; every login shell takes its words as they are.
 
 -o: the account owns what it extracts, root's too; -m: no times are set; -p: whatever the umask.
 """
 
-_GNU_BULK = (
-    f"case $(tar --version 2>/dev/null) in *GNU*) exec {_TAR} -b 512;; *) exec {_TAR};; esac"
-)
-"""GNU tar reads 10 KiB at a time unless told otherwise: a third of its time is system calls."""
+
+def _in_large_pieces(unpack: str) -> str:
+    """GNU tar reads 10 KiB at a time unless told otherwise: a third of its time is system calls."""
+    large = f"{unpack} -b 512"
+    return f"case $(tar --version 2>/dev/null) in *GNU*) exec {large};; *) exec {unpack};; esac"
 
 
 class _Archive:
