@@ -20,7 +20,7 @@ from fastrr.files.ledger import default_path
 from fastrr.files.settings import FileSettings
 from fastrr.hosts import warm_up
 from fastrr.model import HostKeyPolicy, SshSettings
-from fastrr.run.runner import RunOptions, run
+from fastrr.run.deploy import RunOptions, deploy
 from fastrr.text import printable_lines
 from fastrr.ui.progress import LogHandler, PlainDisplay, TerminalDisplay
 from fastrr.ui.table import table
@@ -113,7 +113,7 @@ def _run(options: Options, handler: LogHandler) -> int:
 
     trace = _open_trace(options.trace)
     try:
-        report = run(deployment, ssh, conduct, tell)
+        report = deploy(deployment, ssh, conduct, tell)
     finally:
         display.close()
         handler.display = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastrr.run.runner import HostReport, RunReport
+from fastrr.run.report import HostReport, RunReport
 from fastrr.text import ALL_CHARS, printable
 from fastrr.ui.progress import size
 

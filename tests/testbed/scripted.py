@@ -34,8 +34,9 @@ from fastrr.model import (
     HostPlan,
     SourceFile,
 )
+from fastrr.run.deploy import Deploy, RunOptions
 from fastrr.run.pool import Batch, Cancel, Reply, Stop, WorkerPool
-from fastrr.run.runner import Runner, RunOptions, RunReport
+from fastrr.run.report import RunReport
 
 SILENT = "silent"
 """It answers nothing before it is cancelled."""
@@ -160,7 +161,7 @@ def conduct(
     when: Mapping[str, Callable[[], None]] = MappingProxyType({}),
     **options: Any,
 ) -> Run:
-    """Have a `Runner` go through a run; ``when`` a host is asked something, do something."""
+    """Have a `Deploy` go through a run; ``when`` a host is asked something, do something."""
     run = Run()
 
     def tell(event: Any) -> None:
@@ -174,7 +175,7 @@ def conduct(
         files = LocalFiles(deployment.sources, bytes(16), LocalLedger(Ledger(None)))
         with contextlib.closing(files):
             try:
-                run.report = Runner(deployment, settings, files, pool, tell).run()
+                run.report = Deploy(deployment, settings, files, pool, tell).run()
             except KeyboardInterrupt as final:  # it is to fail one test, not to end all
                 raise AssertionError("an interrupt was final") from final
     return run

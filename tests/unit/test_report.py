@@ -6,7 +6,7 @@ import pytest
 
 from fastrr.errors import Interrupted, TimeLimitPassed
 from fastrr.exitcodes import ExitCode
-from fastrr.run.runner import HostReport, RunReport
+from fastrr.run.report import HostReport, RunReport
 from fastrr.ui.table import table
 
 

@@ -34,7 +34,7 @@ from fastrr.files import compare
 from fastrr.files.check import Check, Checked, Decide, Decided
 from fastrr.files.copy import CopyFiles, CopyReport
 from fastrr.model import Algorithm, Deployment, Failure, SshSettings
-from fastrr.run import runner, worker
+from fastrr.run import deploy, fleet, worker
 
 
 def without(host: str, after: str) -> dict[str, str]:
@@ -182,7 +182,7 @@ def test_failures_of_several_hosts_are_told_together(caplog: pytest.LogCaptureFi
 
 
 def test_of_many_failures_of_a_host_some_are_told(caplog: pytest.LogCaptureFixture) -> None:
-    whys = [f"why {number}" for number in range(runner.MESSAGES_SHOWN + 3)]
+    whys = [f"why {number}" for number in range(fleet.MESSAGES_SHOWN + 3)]
     with caplog.at_level(logging.DEBUG):
         run = conduct(PLANS, {"b Check": failure("b", *whys), "c Check": failure("c", *whys[:-3])})
     assert failed(run)["b"] == whys
@@ -359,7 +359,7 @@ def test_workers_share_the_handshakes_that_a_first_hop_takes(
         told.append(ssh)
         return worker.worker_main(deployment, ssh, timeout_s)
 
-    monkeypatch.setattr(runner, "worker_main", worker_main)
+    monkeypatch.setattr(deploy, "worker_main", worker_main)
     ssh = SshSettings(user="me")
-    runner.run(Deployment(()), ssh, runner.RunOptions(jobs), lambda _event: None)
+    deploy.deploy(Deployment(()), ssh, deploy.RunOptions(jobs), lambda _event: None)
     assert told == [replace(ssh, handshakes_at_once=share)]

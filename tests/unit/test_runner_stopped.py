@@ -29,7 +29,7 @@ from fastrr.exitcodes import ExitCode
 from fastrr.files.check import Checked
 from fastrr.files.copy import CopyReport
 from fastrr.model import Failure
-from fastrr.run import pool, runner
+from fastrr.run import deploy, pool
 
 
 def interrupt() -> None:
@@ -128,7 +128,7 @@ def test_a_host_that_is_stuck_keeps_nobody(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool, "CANCEL_PATIENCE_S", 0.1)
-    monkeypatch.setattr(runner, "DISCARD_PATIENCE_S", 0.1)
+    monkeypatch.setattr(deploy, "DISCARD_PATIENCE_S", 0.1)
     began = time.monotonic()
     run = conduct(PLANS, {"b CopyFiles": STUCK}, when={"b CopyFiles": interrupt})
     assert time.monotonic() - began < 10
