@@ -174,8 +174,8 @@ def _add_running(group: argparse._ArgumentGroup) -> None:
     )  # fmt: skip
     group.add_argument(
         "--allow-shared", action="append", type=_absolute, default=[], metavar="DIR",
-        help="write to this directory of a host although everybody there may write to it, and so "
-        "exchange what is put there, or have it put elsewhere; may be repeated",
+        help="write to this directory of a host although everybody there may write to it: they are "
+        "trusted with the whole account; may be repeated",
     )  # fmt: skip
     group.add_argument(
         "--keep-going", action="store_true",

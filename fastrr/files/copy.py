@@ -105,7 +105,15 @@ def _copy(context: Context, request: CopyFiles, answer: Answer, decision: Decisi
     base_dirs = decision.base_dirs
     taken: Mapping[str, str] = {}
     for attempt in range(NAMES_TRIED):
-        held = staging.hold(decision.copies, request.digests, able, context.new_name(), missing)
+        held = staging.hold(
+            decision.copies,
+            request.digests,
+            able,
+            context.new_name(),
+            missing,
+            # From name to name, where others can put a link in the place of either.
+            send_once=not request.settings.allow_shared,
+        )
         job = _Job(context, request.settings, held)
         preparation = Preparation.of(base_dirs, decision.directories, held, missing)
         in_stream = None if attempt else preparation.in_stream(missing, held)

@@ -80,6 +80,8 @@ class _Finish(NamedTuple):
         modes_set: bool,
         perl: bool,
         missing: Sequence[str] = (),
+        *,
+        shared: bool = False,
     ) -> _Finish:
         plain = [(n, h) for n, h in enumerate(held) if fits_a_line(h.copy.destination)]
         odd = [(n, h) for n, h in enumerate(held) if not fits_a_line(h.copy.destination)]
@@ -94,7 +96,7 @@ class _Finish(NamedTuple):
         for n, h in plain:
             *words, path = row(n, h)
             tables[h.algorithm].append(" ".join((*words, below(common, path))))
-        lines = [NOT_FOR_ALL, "begin\n"]
+        lines = [NOT_FOR_ALL, "begin strict\n" if shared else "begin\n"]
         lines += [f"make_all {join_words(chunk)}\n" for chunk in chunks(missing)]
         lines += _spread_lines(held)
         for n, h in odd:
@@ -151,7 +153,7 @@ def finish_script(
     ``tables_in``: a directory for what they are compared with, where somebody else may exchange
     holding directories.
     """
-    finish = _Finish.of(held, gmac_key, modes_set, perl)
+    finish = _Finish.of(held, gmac_key, modes_set, perl, shared=tables_in is not None)
     lines = [_PLACE]
     if finish.tables and tables_in is not None:
         lines.append(f"scratch_in {quote(tables_in)}\n")

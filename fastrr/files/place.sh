@@ -1,8 +1,9 @@
 # Verifying what has been sent, and putting it in place. Wants own.sh, digest.sh.
 
-# begin
-# Comes first.
+# begin [strict]
+# Comes first; see own for strict.
 begin() {
+    fastrr_strict=${1-}
     export LC_ALL=C
     choose_hasher
     now

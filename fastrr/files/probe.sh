@@ -109,6 +109,24 @@ now() {
     fi
 }
 
+# is_private DIRECTORY
+# Nobody else can exchange what is in it: neither who may write to it or to one that it is in nor, be
+# those sticky, who owns them. No link leads there.
+is_private() {
+    path=${1%/}
+    set --
+    while [ -n "$path" ]; do
+        set -- "$@" "$path"
+        path=${path%/*}
+    done
+    ls -ldn -- "$@" / 2>/dev/null | while read -r mode links owner rest; do
+        case $mode in
+        d???????[!w]* | d????????[tT]*) [ "$owner" = 0 ] || [ "$owner" = "$uid" ] || exit 1 ;;
+        *) exit 1 ;;
+        esac
+    done
+}
+
 # compare_files DIRECTORY
 # For lines "NUMBER SIZE KNOWN PATH" on standard input: prints "NUMBER DESCRIPTION [DIGEST]" of each
 # file that there is, the digest where it has the size and does not look as KNOWN says. Prints how
@@ -120,18 +138,11 @@ compare_files() {
         printf '%s\n' "== files" "== followed"
         return
     fi
-    # Nobody else may exchange what is in it, which the check is yet to find out (ways.py): neither
-    # who may write there nor, be it sticky, who owns it.
+    # Nobody else may exchange what is in it, which the check is yet to find out (ways.py).
     private=$home
-    # shellcheck disable=SC2046 # some words
-    set -- $(ls -ldn -- "${tmp%/}" 2>/dev/null)
-    case ${1-} in
-    d???????[!w]* | d????????[tT]*)
-        if [ "$3" = 0 ] || [ "$3" = "$uid" ]; then
-            private=$tmp
-        fi
-        ;;
-    esac
+    if is_private "$tmp"; then
+        private=$tmp
+    fi
     scratch=$(TMPDIR=$private mktemp -d 2>/dev/null || TMPDIR=$home mktemp -d) || exit 1
     trap 'rm -rf "$scratch"' EXIT
     cat >"$scratch/wanted"

@@ -90,9 +90,12 @@ def hold(
     able: frozenset[Algorithm],
     name: str,
     ancestors: Mapping[str, str] | None = None,
+    *,
+    send_once: bool = True,
 ) -> tuple[Held, ...]:
     """Give each copy its temporary path; content that occurs twice is marked to be sent once.
 
+    That is, if it is to be sent only once: then the host copies it, from name to name.
     ``name`` tells these holding directories from all others.
     ``ancestors`` has, for each directory that does not exist, the nearest parent that does.
     """
@@ -114,7 +117,7 @@ def hold(
         by = algorithm(copy, able)
         digest = digests[by][copy.source]
         first = sent.setdefault((by, digest), path)
-        same_as = None if first == path else first
+        same_as = None if first == path or not send_once else first
         held.append(Held(copy, holding, path, by, digest, same_as, tree))
     return tuple(held)
 

@@ -12,10 +12,11 @@ make_own() {
 }
 
 # own PATH
-# What is at an absolute path is ours or root's, or in no sticky directory. By one lstat(2): between
-# two looks, as by -O and -L, others can exchange what is theirs.
+# What is at an absolute path is ours or root's, or in no sticky directory; $fastrr_strict (not empty):
+# ours or root's wherever it is. By one lstat(2): between two looks, as by -O and -L, others can exchange
+# what is theirs.
 own() {
-    [ -k "${1%/*}/" ] || return 0
+    [ -n "${fastrr_strict-}" ] || [ -k "${1%/*}/" ] || return 0
     # shellcheck disable=SC2046 # some words
     set -- $(LC_ALL=C ls -ldn -- "$1" 2>/dev/null)
     [ "${3:-}" = 0 ] || [ "${3:-}" = "$(id -u)" ]

@@ -98,6 +98,36 @@ def test_where_sharing_is_allowed_links_of_others_are_not_followed(
     assert valuable.read_text() == "mine"
 
 
+def test_where_sharing_is_allowed_nothing_goes_where_a_link_leads_that_was_planted(
+    stand: Stand, shared: Path
+) -> None:
+    shared.chmod(0o777)
+    stand.set(allow_shared=(str(shared),))
+    valuable = stand.box.home / "valuable"
+    valuable.mkdir()
+    stand.wants("f", "content", to=str(shared / "new" / "f"))
+    run = stand.run()
+    assert run.check().problems == ()
+    assert run.decide().problems == ()
+    (shared / "new").symlink_to(valuable)
+    give(shared / "new")
+    report = run.copy()
+    assert (report.copied, len(report.failures)) == (0, 1), report
+    assert "somebody else has made it" in report.failures[0]
+    assert list(valuable.iterdir()) == []
+
+
+def test_where_sharing_is_allowed_nothing_is_copied_from_name_to_name(
+    stand: Stand, shared: Path
+) -> None:
+    shared.chmod(0o777)
+    stand.set(allow_shared=(str(shared),))
+    for name in ("f", "g"):
+        stand.wants(name, "content", to=str(shared / name))
+    stand.program("tee", "exit 1")
+    assert stand.deploy() == (2, 0)
+
+
 def test_it_is_refused_though_all_is_as_it_was(stand: Stand, shared: Path) -> None:
     """The short way of looking looks at this, too."""
     give(shared, NOBODY)
@@ -229,6 +259,29 @@ def test_the_check_works_in_no_temporary_directory_of_somebody_else_s(
     before = shared.stat().st_mtime_ns
     assert run.check().problems == ()
     assert shared.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("above", ["open to all", "somebody else's, sticky", "by a link"])
+def test_the_check_works_in_no_temporary_directory_that_can_be_exchanged(
+    stand: Stand, shared: Path, above: str
+) -> None:
+    """It is ours alone; but who may write to what it is in can put another in its place."""
+    temporary = shared / "mine"
+    temporary.mkdir(mode=0o700)
+    stand.box.environment["TMPDIR"] = str(temporary)
+    stand.wants("f", "content")
+    run = stand.run()
+    give(temporary, NOBODY)
+    if above == "open to all":
+        shared.chmod(0o777)
+    elif above == "by a link":
+        (shared / "link").symlink_to(temporary)
+        stand.box.environment["TMPDIR"] = str(shared / "link")
+    else:
+        give(shared)
+    before = temporary.stat().st_mtime_ns
+    assert bool(run.check().problems) == (above == "open to all")
+    assert temporary.stat().st_mtime_ns == before
 
 
 def test_a_temporary_directory_by_a_link_is_judged(stand: Stand, shared: Path) -> None:
