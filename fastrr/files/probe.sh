@@ -109,24 +109,6 @@ now() {
     fi
 }
 
-# is_private DIRECTORY
-# Nobody else can exchange what is in it: neither who may write to it or to one that it is in nor, be
-# those sticky, who owns them. No link leads there.
-is_private() {
-    path=${1%/}
-    set --
-    while [ -n "$path" ]; do
-        set -- "$@" "$path"
-        path=${path%/*}
-    done
-    ls -ldn -- "$@" / 2>/dev/null | while read -r mode links owner rest; do
-        case $mode in
-        d???????[!w]* | d????????[tT]*) [ "$owner" = 0 ] || [ "$owner" = "$uid" ] || exit 1 ;;
-        *) exit 1 ;;
-        esac
-    done
-}
-
 # compare_files DIRECTORY
 # For lines "NUMBER SIZE KNOWN PATH" on standard input: prints "NUMBER DESCRIPTION [DIGEST]" of each
 # file that there is, the digest where it has the size and does not look as KNOWN says. Prints how

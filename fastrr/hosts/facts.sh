@@ -1,7 +1,8 @@
 # What a host is: account, directories, tools. fastrr_see comes before it (machine.py).
 
 # facts TOOL...
-# Sets home, node, uid, state, tmp, screens, newline. Exports LC_ALL, and TMPDIR as an absolute path.
+# Sets home, node, uid, state, tmp, screens, newline. Exports LC_ALL, and TMPDIR,
+# which is another where it can be exchanged.
 # Prints lines "KEY VALUE", and "tool NAME PATH" (no path: it is not there).
 facts() {
     cd 2>/dev/null || cd /
@@ -18,7 +19,11 @@ facts() {
     *) tmp=$home/$tmp ;;
     esac
     if [ -n "${TMPDIR-}" ]; then
-        export TMPDIR="$tmp"
+        # Whose it is, is yet to be judged (ways.py): bash has its here-documents there.
+        export TMPDIR="$home"
+        if is_private "$tmp"; then
+            export TMPDIR="$tmp"
+        fi
     fi
     printf '%s\n' "home $home" "node $node" "uid $uid" "state $state" "tmp $tmp"
     printf '%s\n' "screendir $screens" "boot $fastrr_boot" "start $fastrr_start"
@@ -33,6 +38,24 @@ facts() {
     newline='
 '
     export LC_ALL=C
+}
+
+# is_private DIRECTORY
+# Nobody else can exchange what is in it: neither who may write to it or to one that it is in nor, be
+# those sticky, who owns them. No link leads there.
+is_private() {
+    path=${1%/}
+    set --
+    while [ -n "$path" ]; do
+        set -- "$@" "$path"
+        path=${path%/*}
+    done
+    ls -ldn -- "$@" / 2>/dev/null | while read -r mode links owner rest; do
+        case $mode in
+        d???????[!w]* | d????????[tT]*) [ "$owner" = 0 ] || [ "$owner" = "$uid" ] || exit 1 ;;
+        *) exit 1 ;;
+        esac
+    done
 }
 
 # look DIRECTORY

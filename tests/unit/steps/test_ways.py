@@ -279,8 +279,11 @@ def test_the_check_works_in_no_temporary_directory_that_can_be_exchanged(
         stand.box.environment["TMPDIR"] = str(shared / "link")
     else:
         give(shared)
+    seen = stand.box.root / "seen"
+    stand.program("stat", f'echo "$TMPDIR" >>{seen}; {{real}} "$@"')
     before = temporary.stat().st_mtime_ns
     assert bool(run.check().problems) == (above == "open to all")
+    assert seen.read_text().split()[0] == str(stand.box.home), "here-documents are there"
     assert temporary.stat().st_mtime_ns == before
 
 
