@@ -12,7 +12,7 @@ TEST_PACKAGES := bash busybox e2fsprogs netcat-openbsd perl procps util-linux xx
 # Where it is set, each of the test processes rewrites the asserts of all tests for itself.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup lint test itest mutants mutmut demo bench clean
+.PHONY: help setup lint check test itest mutants mutmut demo bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
@@ -31,6 +31,9 @@ lint: $(READY) ## ruff, mypy --strict, import-linter, shellcheck
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/shellcheck $(wildcard fastrr/*/*.sh)
+
+check: lint ## lint, and the tests that need no hosts: for use while working
+	$(BIN)/pytest $(SIDE_BY_SIDE) tests/unit
 
 test: $(READY) ## all tests, on Docker hosts or else on sshds on loopback
 	$(BIN)/pytest $(SIDE_BY_SIDE)
