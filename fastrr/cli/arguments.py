@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from fastrr import __version__
-from fastrr.config import secret
+from fastrr.cli import secret
+from fastrr.cli.complete import complete
 from fastrr.config.options import Options
 from fastrr.exitcodes import EXIT_CODE_MEANINGS
 
@@ -54,7 +55,7 @@ def parse(arguments: Sequence[str]) -> Options:
     :raises UsageError: when it makes no sense.
     """
     options = _parser().parse_args(_with_values_attached(arguments), Options())
-    options.finish()
+    complete(options)
     return options
 
 

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
-
-from fastrr.config import secret
-from fastrr.errors import UsageError
 
 
 class Options(argparse.Namespace):
@@ -64,50 +59,3 @@ class Options(argparse.Namespace):
     def __repr__(self) -> str:
         shown = {k: "***" if k == "ssh_pass" and v else v for k, v in vars(self).items()}
         return f"Options({', '.join(f'{key}={value!r}' for key, value in shown.items())})"
-
-    def finish(self) -> None:
-        """Complete what argparse has parsed: absolute paths, the password, checks across options.
-
-        :raises UsageError: when options contradict each other or miss something.
-        """
-        self.user = self.user or None
-        self.config_file = _path(self.config_file)
-        self.arg_parser = None if self.arg_parser is None else _path(self.arg_parser)
-        muddlers = [_path(muddler) for muddler in self.muddler or ()]
-        self.muddler = muddlers if len(muddlers) > 1 else next(iter(muddlers), None)
-        self.trace = None if self.trace is None else _path(self.trace)
-        for pair in self.extra_pairs:
-            if not pair.partition("=")[0].isidentifier() or "=" not in pair:
-                raise UsageError(f"-X {pair}: write -X key=value, key being a Python identifier")
-        if self.ssh_config not in (None, "none"):
-            self.ssh_config = _path(self.ssh_config or "")
-            if not os.path.isfile(self.ssh_config):
-                raise UsageError(f"--ssh-config: there is no file {self.ssh_config}")
-        self._take_password()
-
-    def _take_password(self) -> None:
-        from_environment = secret.take_from_environment()
-        for known in {self.ssh_pass, from_environment} - {None, ""}:
-            secret.hide(str(known))
-        if self.ask_pass:
-            if self.ssh_pass is not None:
-                raise UsageError("--ask-pass and --pass: one of them is enough")
-            if not sys.stdin.isatty():
-                raise UsageError(
-                    f"--ask-pass needs a terminal; without one, set {secret.ENVIRONMENT_VARIABLE}"
-                )
-            import getpass
-
-            self.ssh_pass = getpass.getpass("SSH password or key passphrase: ")
-        elif self.ssh_pass is None:
-            self.ssh_pass = from_environment or None
-
-
-def _path(text: str) -> str:
-    """An absolute path, with ``~`` and ``$VAR`` expanded as the original does."""
-    try:
-        return os.path.abspath(os.path.expanduser(os.path.expandvars(text)))
-    except FileNotFoundError:
-        raise UsageError(
-            "the working directory does not exist any more: cd to one that does"
-        ) from None

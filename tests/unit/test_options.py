@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from fastrr.cli import secret
 from fastrr.cli.arguments import parse
-from fastrr.config import secret
 from fastrr.errors import UsageError
 from fastrr.hosts.ssh.target import local_user
 from fastrr.model import SshSettings
