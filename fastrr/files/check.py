@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from fastrr.errors import CommandFailed
 from fastrr.events import Span
-from fastrr.files import compare, staging
+from fastrr.files import compare
+from fastrr.files.algorithms import algorithm, supported_algorithms
 from fastrr.files.compare import Decision, Draft
 from fastrr.files.look import Seen, look, look_at_each
 from fastrr.files.settings import FileSettings
@@ -124,10 +125,10 @@ class Decide(NamedTuple):
         decision = self._decision(context, findings)
         context.keep(findings)
         context.keep(decision)
-        able = staging.abilities(findings.seen.answer.hashers)
+        able = supported_algorithms(findings.seen.answer.hashers)
         wanted: dict[Algorithm, list[str]] = defaultdict(list)
         for copy in decision.copies:
-            wanted[staging.algorithm(copy, able)].append(copy.source)
+            wanted[algorithm(copy, able)].append(copy.source)
         if logger.isEnabledFor(logging.DEBUG):
             for copy in decision.copies:
                 context.log(logging.DEBUG, f"copy {copy.destination}: {copy.reason.value}")

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from fastrr.errors import CommandFailed, ConnectionLost, HostError, Interrupted
 from fastrr.events import Event, Sent, Span
 from fastrr.files import compare, place, staging
+from fastrr.files.algorithms import supported_algorithms
 from fastrr.files.check import Findings
 from fastrr.files.compare import Decision
 from fastrr.files.place import Finished, InstallFailure, Parcel
@@ -100,7 +101,7 @@ class Discard:
 
 
 def _copy(context: Context, request: CopyFiles, answer: Answer, decision: Decision) -> CopyReport:
-    able = staging.abilities(answer.hashers)
+    able = supported_algorithms(answer.hashers)
     missing = compare.missing_directories(answer.storage, answer.facts.home)
     base_dirs = decision.base_dirs
     taken: Mapping[str, str] = {}

@@ -29,7 +29,7 @@ from enum import Enum
 from posixpath import basename, join
 from typing import NamedTuple
 
-from fastrr.files.probe import DIGEST
+from fastrr.files.algorithms import DIGEST
 from fastrr.files.staging import HOLDING_NAMES, NOT_FOR_ALL, Held, chunks, holding_directories
 from fastrr.hosts.library import library
 from fastrr.hosts.shell import (

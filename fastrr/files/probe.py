@@ -29,6 +29,7 @@ from functools import lru_cache
 from hashlib import sha1
 from typing import Any, NamedTuple
 
+from fastrr.files.algorithms import DIGEST, AskHashers, Hashers
 from fastrr.files.storage import AskStorage, Storage
 from fastrr.hosts.facts import (
     HostFacts,
@@ -47,7 +48,6 @@ from fastrr.hosts.shell import (
     common_directory,
     fits_a_line,
     here_document,
-    join,
     quote,
     script,
     to_bytes,
@@ -55,20 +55,7 @@ from fastrr.hosts.shell import (
 from fastrr.model import MISSING, FileKind, FileTarget, HostPlan, RemoteFile, Signature, SourceFile
 from fastrr.text import shortened
 
-ASK_FOR_OPENSSL_3_FROM_BYTES = 1 << 22
-"""Only for large files it matters which openssl it is, and asking costs a process."""
-
-DIGEST = library(__file__, "digest.sh")
-_PROBE = DIGEST + library(__file__, "probe.sh")
-
-
-class Hashers(NamedTuple):
-    """What digests can be computed by, where it was asked."""
-
-    openssl: str = ""
-    """What ``openssl version`` says."""
-    xxhsum: str = ""
-    """What ``xxhsum --version`` says."""
+_PROBE = library(__file__, "probe.sh")
 
 
 class Found(NamedTuple):
@@ -175,36 +162,6 @@ def probe_question(
     return Question((*also, hashers, AskStorage(plan, space=True), files))
 
 
-class AskHashers(NamedTuple):
-    """The part that asks what digests can be computed by."""
-
-    tools: tuple[str, ...]
-
-    @classmethod
-    def of(cls, wanted: Sequence[FileTarget], sources: Mapping[str, SourceFile]) -> AskHashers:
-        """Return what has to be asked where these files may have to be verified."""
-        large = any(sources[t.source].size >= ASK_FOR_OPENSSL_3_FROM_BYTES for t in wanted)
-        asked = (("openssl",) if large else ()) + (("xxhsum",) if wanted else ())
-        return cls(asked)
-
-    @property
-    def text(self) -> str:
-        # Its functions are those of all parts here.
-        return f"{_PROBE}hashers {join(self.tools)}\n"
-
-    def parse(self, sections: Sections, _facts: HostFacts) -> Hashers:
-        told = dict.fromkeys(("openssl", "xxhsum"), "")
-        for line in sections["hashers"]:
-            tool, _, version = line.partition(" ")
-            if tool in told:
-                told[tool] = version[:_VERSION_CHARS]
-        return Hashers(**told)
-
-
-_VERSION_CHARS = 200
-"""No version is longer; what looks for it in there need not bother with more."""
-
-
 class AskListing(NamedTuple):
     """The part that asks for the listing of files."""
 
@@ -212,7 +169,7 @@ class AskListing(NamedTuple):
 
     @property
     def text(self) -> str:
-        return f"describing false\n{_list(self.files)}"
+        return f"{_PROBE}describing false\n{_list(self.files)}"
 
     def parse(self, sections: Sections, _facts: HostFacts) -> Found:
         listing = next(iter(sections.get("listing", ())), "").partition(" ")[0]
@@ -243,7 +200,7 @@ class AskFiles(NamedTuple):
     def text(self) -> str:
         if not self.files:
             return ""
-        lines = [f"describing {'true' if self.hashing else 'false'}\n"]
+        lines = [_PROBE, f"describing {'true' if self.hashing else 'false'}\n"]
         wanted = [(n, self.sources[t.source].size, t.destination) for n, t in enumerate(self.files)]
         plain = [one for one in wanted if fits_a_line(one[2])]
         if plain and self.hashing:
@@ -271,7 +228,7 @@ def follow_script(
     plan: HostPlan, sources: Mapping[str, SourceFile], numbers: Iterable[int]
 ) -> Script:
     """Return the script that follows symbolic links; see `Found.unfollowed`."""
-    lines = [_PROBE, "follow\n"]
+    lines = [DIGEST, _PROBE, "follow\n"]
     for n in numbers:
         target = plan.files[n]
         size = sources[target.source].size
@@ -344,11 +301,12 @@ def _files(
 
 
 _MODE_DIGITS = 4
+_SHOWN_CHARS = 200
 
 
 def _one_of(count: int, number: str) -> int:
     if not 0 <= int(number) < count:
-        raise ValueError(f"a file that was not asked for: {shortened(number, _VERSION_CHARS)}")
+        raise ValueError(f"a file that was not asked for: {shortened(number, _SHOWN_CHARS)}")
     return int(number)
 
 

@@ -2,19 +2,6 @@
 #
 # Of files on standard input, EACH is each_word where all of their names are plain, else each_line.
 
-# hashers TOOL...
-# Prints, after its name, the version of those that are there.
-hashers() {
-    echo "== hashers"
-    for tool; do
-        command -v "$tool" >/dev/null || continue
-        case $tool in
-        openssl) echo "openssl $(openssl version)" ;;
-        xxhsum) xxhsum --version 2>&1 | { read -r said && echo "xxhsum $said"; } ;;
-        esac
-    done
-}
-
 # describing HASHING
 # Sets what describe and inspect print of a file: $format, of whole seconds where stat knows no
 # other or nothing is hashed anyway; and $hashing (true or false) and $hasher.

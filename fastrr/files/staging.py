@@ -13,13 +13,12 @@ says it belongs to (NFS with root_squash, CIFS).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from posixpath import basename, join
 from typing import NamedTuple, TypeVar
 
-from fastrr.files.probe import Hashers
+from fastrr.files.algorithms import algorithm
 from fastrr.hosts.library import library
 from fastrr.hosts.shell import Script, fits_a_line, inside, parent, quote, script, to_text
 from fastrr.hosts.shell import join as join_words
@@ -35,37 +34,6 @@ HOLDING_NAMES = f".fastrr-{'[0-9a-f]' * 12}-[0-9]*"
 def holding_directory(directory: str, name: str) -> str:
     """Return the path under which new files for ``directory`` are kept until they are verified."""
     return join(directory, f".fastrr-{name}")
-
-
-GMAC_FROM_BYTES = 1 << 22
-"""From here a process for one file pays: openssl's GMAC is 4 times as fast as its SHA-1."""
-
-
-XXH128_SINCE = (0, 8)
-"""Earlier versions of ``xxhsum`` compute another digest by that name (Ubuntu 20.04 has 0.7.3)."""
-
-
-def abilities(hashers: Hashers) -> frozenset[Algorithm]:
-    """Return the algorithms that copies to a host can be verified by."""
-    able = {Algorithm.SHA1}
-    if (version := re.search(r"(\d+)\.(\d+)", hashers.xxhsum)) and (
-        (int(version[1]), int(version[2])) >= XXH128_SINCE
-    ):
-        able.add(Algorithm.XXH128)
-    if hashers.openssl.startswith("OpenSSL 3"):
-        able.add(Algorithm.GMAC)
-    return frozenset(able)
-
-
-def algorithm(copy: Copy, able: frozenset[Algorithm]) -> Algorithm:
-    """Return the fastest algorithm for verifying ``copy``, of those a host is able to."""
-    if not fits_a_line(copy.destination):
-        return Algorithm.SHA1  # the slow way knows no other
-    if Algorithm.XXH128 in able:
-        return Algorithm.XXH128
-    if Algorithm.GMAC in able and copy.size >= GMAC_FROM_BYTES:
-        return Algorithm.GMAC
-    return Algorithm.SHA1
 
 
 class Held(NamedTuple):

@@ -70,22 +70,23 @@ hold_all() {
 # go on coming.
 remove_until_gone() {
     tries=0
-    while any_of_ours "$@" && [ "$tries" -lt 10 ]; do
-        for path; do
-            [ -e "$path" ] && own "$path" && printf '%s\0' "$path"
-        done | xargs -0 rm -rf -- 2>/dev/null
+    while remove_ours "$@" && [ "$tries" -lt 10 ]; do
         tries=$((tries + 1))
         sleep 0.3 2>/dev/null || sleep 1
     done
     [ "$tries" -lt 10 ]
 }
 
-any_of_ours() {
+remove_ours() {
+    found=
     for path; do
         # It may not be known whether it is.
-        [ -e "$path" ] && own "$path" && return
+        if [ -e "$path" ] && own "$path"; then
+            rm -rf -- "$path" 2>/dev/null
+            found=yes
+        fi
     done
-    return 1
+    [ -n "$found" ]
 }
 
 # discard DIRECTORY

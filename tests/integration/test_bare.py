@@ -11,7 +11,7 @@ from conftest import Controller
 from testbed import Bed, TestHost
 from testbed.bed import BARE, Result
 
-from fastrr.files.staging import GMAC_FROM_BYTES
+from fastrr.files.algorithms import GMAC_FROM_BYTES
 from fastrr.hosts.facts import REQUIRED_TOOLS
 
 CONFIG = """

@@ -17,7 +17,7 @@ from conftest import Controller
 from testbed import Bed, TestHost
 from testbed.bed import BARE
 
-from fastrr.files.staging import GMAC_FROM_BYTES
+from fastrr.files.algorithms import GMAC_FROM_BYTES
 
 HOST = """
 c = Component(name='main', executable='/bin/true', base_dir='/tmp', host='{}', start_index=1)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import pytest
 
+from fastrr.files.algorithms import Hashers
 from fastrr.files.compare import (
     Decision,
     base_dirs,
@@ -14,7 +15,7 @@ from fastrr.files.compare import (
     missing_directories,
     settle,
 )
-from fastrr.files.probe import Answer, Found, Hashers
+from fastrr.files.probe import Answer, Found
 from fastrr.files.storage import Space, Storage
 from fastrr.hosts.facts import DirectoryFacts, HostFacts
 from fastrr.hosts.shell import absolute

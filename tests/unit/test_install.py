@@ -14,16 +14,14 @@ import pytest
 from testbed.needs import need
 from testbed.shells import Box, gnu_and_busybox
 
-from fastrr.files import staging as holding_module
+from fastrr.files import algorithms
+from fastrr.files.algorithms import Hashers, algorithm, supported_algorithms
 from fastrr.files.digests import digest
 from fastrr.files.place import CONTROL, InstallFailure, finish_script, parse_finished
-from fastrr.files.probe import Hashers
 from fastrr.files.staging import (
     Held,
     Preparation,
     Prepared,
-    abilities,
-    algorithm,
     discard_script,
     hold,
     holding_directories,
@@ -397,7 +395,7 @@ def install_by(
 @pytest.fixture(params=Algorithm, ids=lambda by: by.value)
 def able(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> frozenset[Algorithm]:
     """Abilities that make one algorithm that of all files with plain names."""
-    monkeypatch.setattr(holding_module, "GMAC_FROM_BYTES", 0)
+    monkeypatch.setattr(algorithms, "GMAC_FROM_BYTES", 0)
     return frozenset({Algorithm.SHA1, request.param})
 
 
@@ -451,7 +449,7 @@ def test_each_digest_leaves_wrong_content_out(box: Box, able: frozenset[Algorith
 
 def test_all_digests_together(some_box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where a host has no xxhsum, and files of all sizes and names are copied."""
-    monkeypatch.setattr(holding_module, "GMAC_FROM_BYTES", 1 << 17)
+    monkeypatch.setattr(algorithms, "GMAC_FROM_BYTES", 1 << 17)
     large = os.urandom((1 << 17) - 1) + b"."
     able = frozenset({Algorithm.SHA1, Algorithm.GMAC})
     files = [
@@ -479,7 +477,7 @@ def test_all_digests_together(some_box: Box, monkeypatch: pytest.MonkeyPatch) ->
 def test_what_can_t_be_verified_is_left_out(
     box: Box, monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
-    monkeypatch.setattr(holding_module, "GMAC_FROM_BYTES", 0)
+    monkeypatch.setattr(algorithms, "GMAC_FROM_BYTES", 0)
     files = [File(str(box.home / name), name.encode()) for name in ("a", "b", "c\nd")]
     (box.home / "a").write_bytes(b"old")
     able = {Algorithm.SHA1, Algorithm.GMAC if program == "openssl" else Algorithm.XXH128}
@@ -667,7 +665,10 @@ def test_the_fastest_algorithm_is_taken(size: int, name: str, able: str, expecte
     ],
 )
 def test_abilities_of_openssl(openssl: str, able: str) -> None:
-    assert abilities(Hashers(openssl=openssl)) == {Algorithm.SHA1, *map(Algorithm, able.split())}
+    assert supported_algorithms(Hashers(openssl=openssl)) == {
+        Algorithm.SHA1,
+        *map(Algorithm, able.split()),
+    }
 
 
 @pytest.mark.parametrize(
@@ -685,7 +686,10 @@ def test_abilities_of_openssl(openssl: str, able: str) -> None:
     ],
 )
 def test_abilities_of_xxhsum(xxhsum: str, able: str) -> None:
-    assert abilities(Hashers(xxhsum=xxhsum)) == {Algorithm.SHA1, *map(Algorithm, able.split())}
+    assert supported_algorithms(Hashers(xxhsum=xxhsum)) == {
+        Algorithm.SHA1,
+        *map(Algorithm, able.split()),
+    }
 
 
 def test_content_is_sent_twice_only_if_it_is_verified_in_two_ways() -> None:
