@@ -14,8 +14,9 @@ from fastrr.files import compare
 from fastrr.files.algorithms import algorithm, supported_algorithms
 from fastrr.files.compare import Decision, Draft
 from fastrr.files.look import Seen, look, look_at_each
+from fastrr.files.method import unusable
 from fastrr.files.settings import FileSettings
-from fastrr.files.transports import programs_here, unusable
+from fastrr.files.transports import programs_here
 from fastrr.hosts.context import Context
 from fastrr.hosts.facts import Aspect, HostFacts, missing_tools
 from fastrr.model import Algorithm

@@ -16,6 +16,7 @@ from fastrr.files import compare, place, staging
 from fastrr.files.algorithms import supported_algorithms
 from fastrr.files.check import Findings
 from fastrr.files.compare import Decision
+from fastrr.files.method import Share, choose
 from fastrr.files.place import Finished, InstallFailure, Parcel
 from fastrr.files.probe import Answer
 from fastrr.files.settings import FileSettings
@@ -25,9 +26,7 @@ from fastrr.files.transports import (
     UNKNOWN,
     Basis,
     Item,
-    Share,
     StreamTransport,
-    choose,
     make_transport,
     programs_here,
 )

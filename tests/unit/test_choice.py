@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fastrr.files.method import DELTA_FROM_BYTES
-from fastrr.files.transports import Basis, Item, choose, unusable
+from fastrr.files.method import DELTA_FROM_BYTES, choose, unusable
+from fastrr.files.transports import Basis, Item
 
 HERE = {"rsync", "ssh"}
 THERE = {"rsync", "tar", "screen"}

@@ -1,6 +1,5 @@
-"""Ways to move file content to a host, behind one Protocol; see `choice` for which is when."""
+"""Ways to move file content to a host, behind one Protocol; `fastrr.files.method` chooses."""
 
-from fastrr.files.method import Share, choose, unusable
 from fastrr.files.transports.base import Basis, Item, Transport
 from fastrr.files.transports.rsync import RsyncTransport, programs_here
 from fastrr.files.transports.sftp import SftpTransport
@@ -13,13 +12,10 @@ __all__ = [
     "Item",
     "RsyncTransport",
     "SftpTransport",
-    "Share",
     "StreamTransport",
     "Transport",
-    "choose",
     "make_transport",
     "programs_here",
-    "unusable",
 ]
 
 
