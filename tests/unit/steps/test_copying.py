@@ -516,11 +516,12 @@ def test_a_disk_that_hangs_is_not_waited_for_for_ever(
 
 
 def test_what_was_not_unpacked_whole_is_no_copy(stand: Stand) -> None:
-    f = stand.wants("f", "new")
+    f = stand.wants("f", "new " * 50_000)
     f.write_text("old content")
     run = decided(stand)
-    stand.program("tar", 'head -c 4096 | {real} "$@" 2>/dev/null; cat >/dev/null')
-    with pytest.raises(CommandFailed):
+    # The script has arrived, the file has not.
+    stand.program("tar", 'head -c 60000 | {real} "$@" 2>/dev/null; cat >/dev/null')
+    with pytest.raises(CommandFailed, match="not all files could be unpacked"):
         run.copy()
     assert f.read_text() == "old content"
     assert stand.left_over() == []
