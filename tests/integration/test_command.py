@@ -54,10 +54,15 @@ def test_no_two_runs_have_the_same_names(lone_controller: Controller) -> None:
         config.add_component(c)
         """
     )
+    state = Path(lone_controller.environment["HOME"], ".local/state/fastrr")
+    runs = []
     for _ in range(2):
         result = lone_controller.fastrr()
         assert result.status == 0, result
+        (run,) = state.glob("*/runner/main/run")
+        runs.append(run.read_text())
     assert len(set(mark.read_text().split())) == 2
+    assert len(set(runs)) == 2, "what an earlier run's launchers write would count as this one's"
 
 
 @pytest.fixture
