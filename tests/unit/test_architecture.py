@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 from testbed.bed import REPOSITORY
 
@@ -28,3 +30,9 @@ def test_every_module_that_is_named_is_there() -> None:
         path, _, suffix = name.partition(".")
         candidates = (f"{path}.py", f"{path}.sh", path) if suffix not in {"py", "sh"} else (name,)
         assert any((REPOSITORY / "fastrr" / one).exists() for one in candidates), name
+
+
+def test_paramiko_is_not_imported_before_hosts_are_known() -> None:
+    """It takes a tenth of a second, while ssh's configuration can be read (`hosts.warm_up`)."""
+    program = "import sys, fastrr.cli.run; sys.exit('paramiko' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -6,9 +6,10 @@ signed it, and then ssh does not trust the host.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import paramiko
+if TYPE_CHECKING:  # what only deals with names of algorithms does without a tenth of a second
+    import paramiko
 
 SUFFIX = "-cert-v01@openssh.com"
 
